@@ -1,0 +1,48 @@
+"""How a command ends: one line on stderr that names the thing and the remedy, and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """Wrong usage or input (exit code 2): the message names the file or field and the remedy."""
+
+
+class RunError(RuntimeError):
+    """Failed while running (exit code 1): the message says what is safe and what to do."""
+
+
+def command(main: Callable[[list[str]], int]) -> Callable[[list[str] | None], int]:
+    """Decorate a command's main: expected errors become one line and an exit code, never a traceback."""
+
+    @functools.wraps(main)
+    def wrapped(argv: list[str] | None = None) -> int:
+        from unitok.config import ConfigError
+        from unitok.values import ValueRefused
+        from unitok.vocabulary import VocabularyMismatch
+
+        argv = sys.argv[1:] if argv is None else argv
+        try:
+            return main(argv)
+        except (
+            InputError,
+            ConfigError,
+            ValueRefused,
+            VocabularyMismatch,
+            FileNotFoundError,
+        ) as error:
+            code, text = 2, str(error)
+        except RunError as error:
+            code, text = 1, str(error)
+        except KeyboardInterrupt:
+            code, text = (
+                130,
+                "interrupted; run the same command again to go on from the newest checkpoint",
+            )
+        print(f"unitok: {' '.join(text.split())}", file=sys.stderr)
+        return code
+
+    return wrapped
