@@ -1,0 +1,227 @@
+"""Fit a tokenizer to data: unitok fit MODALITY --data=PATH... --out=DIR [--steps=N] [--OPTION=VALUE ...]
+
+or by a recipe: unitok fit --config=configs/tokenizers/image.py --out=DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.util
+import inspect
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unitok.config import FitConfig, TokenizerConfig
+from unitok.errors import InputError, command
+from unitok.interfaces import Tokenizer
+from unitok.values import Image
+
+Log = Callable[[str], Any]
+
+HELD_OUT = 10  # one value in so many is kept out of a fit from the command line, to report on
+REPORTED = 500  # values reported on, at most
+
+EXAMPLES = """\
+examples:
+  unitok fit image --data photos/ --out=runs/photos --steps=4000 --patch=8 --codes=1024
+  unitok fit image --data fashion-mnist/train-images-idx3-ubyte.gz --out=runs/clothes --codes=512
+  unitok fit text --data corpus/ --out=runs/pieces --vocab_size=4096
+  unitok fit --config=configs/tokenizers/image.py --out=runs/image
+
+A folder is searched for the modality's files. Options are those of the tokenizer's constructor and
+of its `fit`. The fitted folder is what `--tokenizer=DIR` and TokenizerConfig(path=DIR) take.
+"""
+
+
+def fit(config: TokenizerConfig, values: Sequence[Any], log: Log = print) -> Tokenizer:
+    """A tokenizer of the class registered as config.name, fitted to `values` with config.options.
+
+    Of config.fit those settings count that the class's `fit` takes (steps, batch_size, ...).
+    Raises InputError for a name that is not registered, a class that needs no fitting, a wrong option.
+    """
+    from unitok import registry
+
+    try:
+        cls = registry.tokenizer_class(config.name)
+    except KeyError as error:
+        raise InputError(str(error.args[0])) from None
+    if not callable(getattr(cls, "fit", None)):
+        raise InputError(f"tokenizer {config.name!r}: nothing to fit; it is ready as it is")
+    known = set(inspect.signature(cls.fit).parameters)
+    settings = vars(config.fit or FitConfig())
+    chosen = {k: v for k, v in settings.items() if k in known - {"values", "log"}}
+    check_options(cls, config.options)
+    try:
+        return cls.fit(values, log=log, **chosen, **config.options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"tokenizer {config.name!r}: {error}") from error
+
+
+def check_options(cls: Any, options: Mapping[str, Any]) -> None:
+    """Raises InputError for an option that neither the constructor nor `fit` takes, with the nearest right one."""
+    both = (inspect.signature(f).parameters.values() for f in (cls.__init__, cls.fit))
+    named = {p.name for parameters in both for p in parameters if p.kind is p.KEYWORD_ONLY}
+    open_ended = not any(
+        p.kind is p.KEYWORD_ONLY for p in inspect.signature(cls.__init__).parameters.values()
+    )  # a fit whose options go on to another library's trainer
+    named -= {"log", "weights"}
+    for option in options:
+        if option not in named and not open_ended:
+            near = difflib.get_close_matches(option, named, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(named))}"
+            raise InputError(f"tokenizer option {option!r}: no such option; {hint}")
+
+
+@command
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "unitok fit",
+        description="Fit a learned tokenizer to your own data.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("modality", nargs="?", help="registered name: image, text, ...")
+    parser.add_argument("--data", nargs="+", default=[], metavar="PATH", help="files or folders")
+    parser.add_argument("--config", metavar="FILE", help="a recipe: get_config() and get_values()")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write")
+    for field in ("steps", "batch_size", "limit", "seed"):
+        parser.add_argument(f"--{field}", type=int, metavar="N")
+    parser.add_argument("--learning_rate", type=float, metavar="X")
+    flags, rest = parser.parse_known_args(argv)
+    out = Path(flags.out)
+    if (out / "tokenizer.json").exists():
+        raise InputError(f"{out}: holds a tokenizer already; choose another --out or remove it")
+    if (flags.config is None) == (flags.modality is None):
+        raise InputError("unitok fit: give either a modality with --data, or --config=FILE")
+    config, values = _recipe(flags.config) if flags.config else _from_files(flags)
+    config = _overridden(config, flags, _options(rest))
+    start = time.perf_counter()
+    kept, shown = _split(values, config.fit.limit, config.fit.seed)
+    print(f"{config.name}: fitting on {len(kept)} values, {len(shown)} held out", flush=True)
+    tokenizer = fit(config, kept, log=lambda line: print(line, flush=True))
+    tokenizer.save(out)
+    print(f"{config.name}: fitted in {time.perf_counter() - start:.0f} s, saved to {out}")
+    for line in summary(tokenizer, shown or kept[:REPORTED]):
+        print(line)
+    return 0
+
+
+# ---- what is asked for --------------------------------------------------------------------------
+
+
+def _recipe(file: str) -> tuple[TokenizerConfig, list[Any]]:
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"{path}: not found; --config names a recipe such as configs/tokenizers/image.py")
+    spec = importlib.util.spec_from_file_location("unitok_recipe", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config") or not hasattr(module, "get_values"):
+        raise InputError(f"{path}: a recipe defines get_config() and get_values()")
+    return module.get_config(), list(module.get_values())
+
+
+def _from_files(flags: argparse.Namespace) -> tuple[TokenizerConfig, list[Any]]:
+    if not flags.data:
+        raise InputError("unitok fit: --data=PATH... is missing; name files or folders")
+    values = [value for path in flags.data for value in read_values(Path(path), flags.modality)]
+    if not values:
+        raise InputError(f"--data: no {flags.modality} file in {', '.join(flags.data)}")
+    return TokenizerConfig(name=flags.modality), values
+
+
+def read_values(path: Path, modality: str) -> list[Any]:
+    """The values in a file, or in every file of the modality's kinds under a folder, sorted by name."""
+    from unitok.data import files, readers
+
+    if "-ubyte" in path.name and modality == "image" and path.is_file():
+        return [Image(pixels) for pixels in readers.read_idx_file(path)]
+    if not path.is_dir():
+        return [files.read_file(path, modality)]
+    kinds = {
+        "image": tuple(files.IMAGE_FORMATS),
+        "audio": files.AUDIO_FORMATS,
+        "text": (".txt", ".md"),
+    }
+    if modality not in kinds:
+        raise InputError(f"{path}: name the files of a folder of {modality} one by one")
+    found = sorted(f for f in path.rglob("*") if f.suffix.lower() in kinds[modality])
+    return [files.read_file(file, modality) for file in found]
+
+
+def _options(rest: list[str]) -> dict[str, Any]:
+    """--name=value, value as JSON where it is JSON, else as it stands."""
+    options = {}
+    for item in rest:
+        name, equals, text = item.removeprefix("--").partition("=")
+        if not item.startswith("--") or not equals:
+            raise InputError(f"unitok fit: {item!r}: want --option=value")
+        try:
+            options[name] = json.loads(text)
+        except json.JSONDecodeError:
+            options[name] = text
+    return options
+
+
+def _overridden(
+    config: TokenizerConfig, flags: argparse.Namespace, options: Mapping[str, Any]
+) -> TokenizerConfig:
+    names = ("steps", "batch_size", "limit", "seed", "learning_rate")
+    given = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
+    settings = {**vars(config.fit or FitConfig()), **given}
+    return TokenizerConfig(
+        name=config.name, options={**config.options, **options}, fit=FitConfig(**settings)
+    )
+
+
+def _split(values: list[Any], limit: int | None, seed: int) -> tuple[list[Any], list[Any]]:
+    """(to fit on, held out): one in ten of twenty or more is held out, and not more than are reported."""
+    order = np.random.default_rng(seed).permutation(len(values))
+    chosen = [values[i] for i in order[: limit or len(values)]]
+    out = min(len(chosen) // HELD_OUT, REPORTED) if len(chosen) >= 2 * HELD_OUT else 0
+    return chosen[out:], chosen[:out]
+
+
+# ---- what came of it ----------------------------------------------------------------------------
+
+
+def summary(tokenizer: Any, values: Sequence[Any]) -> list[str]:
+    """Rate, use of the codes and fidelity over `values`, a line each."""
+    ids = tokenizer.encode_batch(values)
+    used, perplexity = _usage(np.concatenate(ids), tokenizer.size)
+    tokens = np.mean([len(one) for one in ids])
+    bits = np.mean([tokenizer.bits_per_item(value) for value in values])
+    lines = [
+        f"over {len(values)} values: {tokens:.1f} tokens and {bits:.0f} bits a value",
+        f"codes used {used} of {tokenizer.size}, perplexity {perplexity:.0f}",
+    ]
+    if isinstance(values[0], Image):
+        from unitok.metrics.images import psnr
+
+        backs = tokenizer.decode_batch(ids)
+        exact = 60.0  # an image that comes back exactly has no PSNR
+        scores = [min(psnr(v.pixels, b.pixels), exact) for v, b in zip(values, backs)]
+        pixels = np.mean([value.height * value.width for value in values])
+        lines.append(f"PSNR {np.mean(scores):.2f} dB at {bits / pixels:.3f} bits per pixel")
+    return lines
+
+
+def _usage(codes: np.ndarray, size: int) -> tuple[int, float]:
+    p = np.bincount(codes, minlength=size) / max(1, len(codes))
+    p = p[p > 0]
+    return len(p), float(np.exp(-(p * np.log(p)).sum()))
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.exit(main())
