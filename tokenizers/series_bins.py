@@ -1,0 +1,265 @@
+"""The numbers behind the series tokenizer: location and scale, asinh bins, lattices, Chronos's bins.
+
+Everything works on rows, one channel of one series each, and a row's result depends on that row
+alone: batches of any make-up give the same codes. Legend: R rows, T time; NaN is a missing value.
+
+Bins. With u = (x - location) / scale and y = asinh(u), bin k holds y within STEP / 2 of
+(k - 512) * STEP, where STEP = 2 * asinh(1000) / 1024. The middle bin is centred on the location, so
+a value equal to it (the zeros of an intermittent series) comes back exactly. Where the scale comes
+from the series itself nothing is clipped, and the error of every sample is at most
+scale * cosh(|y_k| + STEP / 2) * STEP / 2, plus half a float32 step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+K = 1024  # bins, places of a refinement, and steps of a lattice
+ZERO = K // 2  # the bin centred on the location
+REACH = 1000.0
+STEP = 2 * np.arcsinh(REACH) / K
+TABLE = np.sinh((np.arange(K) - ZERO) * STEP)  # u at the centre of each bin, float64 [K]
+U_MAX = 0.999 * np.sinh((K / 2 - 0.5) * STEP)  # largest |u| sure to lie inside the bins (992)
+MISSING = -1
+BLOCK = 64 * 1024  # values worked on at a time: they stay in the second-level cache
+
+FLOAT_MAX = float(np.finfo(np.float32).max)
+FLOAT_TINY = np.finfo(np.float32).tiny
+WIDE = 1e34  # a row with more spread is computed in float64; with less, an overflow is far off the bins
+
+
+# ---- location and scale -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one sort of the rows tells.
+
+    sorted_RT: float32, missing ones last; counts_R: how many are not missing; complete: all are there.
+    """
+
+    sorted_RT: np.ndarray
+    counts_R: np.ndarray
+    complete: bool
+
+    @classmethod
+    def of(cls, x_RT: np.ndarray) -> Summary:
+        sorted_RT = np.sort(x_RT, axis=-1)
+        rows, length = x_RT.shape
+        if length and np.isnan(sorted_RT[:, -1]).any():
+            return cls(sorted_RT, length - np.isnan(x_RT).sum(axis=-1), False)
+        return cls(sorted_RT, np.full(rows, length), length > 0)
+
+    def at(self, index_R: np.ndarray) -> np.ndarray:
+        """The value of this rank in each row, float32 [R]; 0 where every value is missing."""
+        rows, length = self.sorted_RT.shape
+        if self.complete:  # one rank for all: a column
+            return self.sorted_RT[:, index_R[0]] if rows else np.zeros(0, np.float32)
+        if length == 0:
+            return np.zeros(rows, np.float32)
+        picked_R = self.sorted_RT[np.arange(rows), np.clip(index_R, 0, length - 1)]
+        return np.where(self.counts_R > 0, picked_R, np.float32(0))
+
+    def median(self) -> np.ndarray:
+        """float32 [R]; 0 where every value is missing."""
+        low_R, high_R = self.at((self.counts_R - 1) // 2), self.at(self.counts_R // 2)
+        half = np.float32(0.5)  # halves first: the sum of two large ones would overflow
+        return np.where(low_R == high_R, low_R, low_R * half + high_R * half)
+
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest value, float64 [R]; 0 where every value is missing."""
+        low_R, high_R = self.at(0 * self.counts_R), self.at(self.counts_R - 1)
+        return low_R.astype(np.float64), high_R.astype(np.float64)
+
+
+def location_scale(x_RT: np.ndarray, summary: Summary) -> tuple[np.ndarray, np.ndarray]:
+    """Median, and mean distance from it (raised where a spike would leave the bins): float32 [R] each.
+
+    The scale is 0 for a constant row, whose values are then the location exactly.
+    """
+    location_R = summary.median()
+    low_R, high_R = summary.ends()
+    spread_R = np.maximum(high_R - location_R, location_R - low_R)
+    with np.errstate(over="ignore"):
+        distance_RT = x_RT - location_R[:, None]
+        np.abs(distance_RT, out=distance_RT)
+        if not summary.complete:
+            distance_RT[np.isnan(distance_RT)] = 0
+        total_R = distance_RT.sum(axis=-1).astype(np.float64)
+    for row in np.flatnonzero(spread_R > WIDE):
+        distance_T = np.abs(x_RT[row].astype(np.float64) - float(location_R[row]))
+        total_R[row] = np.nansum(distance_T)
+    scale_R = np.maximum(total_R / np.maximum(summary.counts_R, 1), spread_R / U_MAX)
+    scale_R = np.clip(scale_R, FLOAT_TINY, FLOAT_MAX)
+    return location_R, np.where(spread_R > 0, scale_R, 0).astype(np.float32)
+
+
+def context_location_scale(x_RT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Location and scale of a past, for the values that follow it: never 0, so that they can move.
+
+    A constant past has its own size as scale, or 1 where that is 0 or everything is missing.
+    """
+    location_R, scale_R = location_scale(x_RT, Summary.of(x_RT))
+    size_R = np.where(np.abs(location_R) > FLOAT_TINY, np.abs(location_R), 1)
+    return location_R, np.where(scale_R > 0, scale_R, size_R).astype(np.float32)
+
+
+# ---- bins ---------------------------------------------------------------------------------
+
+
+def companded(x_RT: np.ndarray, location_R: np.ndarray, scale_R: np.ndarray) -> np.ndarray:
+    """asinh((x - location) / scale) / STEP, [R, T], in the precision of x; 0 where the scale is 0."""
+    divisor_R = np.where(scale_R > 0, scale_R, 1).astype(x_RT.dtype)
+    y_RT = x_RT - location_R[:, None].astype(x_RT.dtype)
+    y_RT /= divisor_R[:, None]
+    np.arcsinh(y_RT, out=y_RT)
+    y_RT *= x_RT.dtype.type(1 / STEP)
+    return y_RT
+
+
+def bins(
+    x_RT: np.ndarray, location_R: np.ndarray, scale_R: np.ndarray, *, whole: bool = False
+) -> np.ndarray:
+    """The bin of each value, int32 [R, T]; MISSING where there is none.
+
+    whole: nothing is missing and the scale is the row's own, so nothing lies outside (saves passes).
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        y_RT = companded(x_RT, location_R, scale_R)
+        for row in np.flatnonzero(scale_R > WIDE):  # x - location may overflow float32
+            part = slice(row, row + 1)
+            y_RT[part] = companded(x_RT[part].astype(np.float64), location_R[part], scale_R[part])
+        np.rint(y_RT, out=y_RT)
+        if not whole:
+            np.clip(y_RT, -ZERO, K - 1 - ZERO, out=y_RT)
+            y_RT[np.isnan(x_RT)] = MISSING - ZERO
+    ids_RT = y_RT.astype(np.int32)
+    ids_RT += ZERO
+    return ids_RT
+
+
+def refinements(
+    x_RT: np.ndarray, ids_RT: np.ndarray, location_R: np.ndarray, scale_R: np.ndarray
+) -> np.ndarray:
+    """The place inside the bin, int32 [R, T] in 0..K-1, ZERO being its centre.
+
+    Where the centre is the better of the two it is kept: refining is never worse.
+    """
+    with np.errstate(invalid="ignore"):
+        y_RT = companded(x_RT.astype(np.float64), location_R, scale_R) - (ids_RT - ZERO)
+        places_RT = np.clip(np.rint(np.nan_to_num(y_RT) * K), -ZERO, K - 1 - ZERO) + ZERO
+    places_RT = places_RT.astype(np.int32)
+    x64_RT = x_RT.astype(np.float64)
+    coarse_RT = values(ids_RT, location_R, scale_R)
+    fine_RT = values(ids_RT, location_R, scale_R, places_RT)
+    worse_RT = np.abs(fine_RT - x64_RT) > np.abs(coarse_RT - x64_RT)
+    return np.where(worse_RT, ZERO, places_RT)
+
+
+def values(
+    ids_RT: np.ndarray,
+    location_R: np.ndarray,
+    scale_R: np.ndarray,
+    places_RT: np.ndarray | None = None,
+) -> np.ndarray:
+    """Centres of the bins (or of the places inside them), float32 [R, T]; NaN for MISSING."""
+    if places_RT is None:
+        u_RT = TABLE[ids_RT]
+    else:
+        u_RT = np.sinh((ids_RT - ZERO + (places_RT - ZERO) / K) * STEP)
+    x_RT = location_R[:, None].astype(np.float64) + scale_R[:, None].astype(np.float64) * u_RT
+    x_RT = np.clip(x_RT, -FLOAT_MAX, FLOAT_MAX)
+    return np.where(ids_RT == MISSING, np.nan, x_RT).astype(np.float32)
+
+
+# ---- lattices -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Values offset + (k + shift) * step, k in 0..K-1, of integer or quantised data.
+
+    offset and step are float32, read as the shortest decimals that name them (0.1 is a tenth), and
+    the sum is taken in float64: so decimal data come back to the bit.
+    """
+
+    offset: float
+    step: float
+    shift: int = 0
+
+    def values(self, ids: np.ndarray) -> np.ndarray:
+        """float32, shape of ids; NaN for MISSING."""
+        x = shortest(self.offset) + (np.asarray(ids) + self.shift) * shortest(self.step)
+        x = np.clip(x, -FLOAT_MAX, FLOAT_MAX).astype(np.float32)
+        return np.where(ids == MISSING, np.float32(np.nan), x)
+
+    def ids(self, x_T: np.ndarray) -> np.ndarray | None:
+        """int32 [T], MISSING for NaN; None unless every value comes back exactly."""
+        offset, step = shortest(self.offset), shortest(self.step)
+        k_T = np.nan_to_num((x_T.astype(np.float64) - offset) / (step if step > 0 else 1.0))
+        k_T = np.clip(np.rint(k_T) - self.shift, 0, K - 1).astype(np.int32)
+        k_T[np.isnan(x_T)] = MISSING
+        return k_T if np.array_equal(self.values(k_T), x_T, equal_nan=True) else None
+
+    def centred(self, x: float) -> Lattice:
+        """The same lattice with its K steps around x."""
+        step = shortest(self.step)
+        return Lattice(
+            self.offset, self.step, round((x - shortest(self.offset)) / step) - ZERO if step else 0
+        )
+
+
+def shortest(x: float) -> float:
+    """The shortest decimal that rounds to the float32 x, as float64."""
+    return float(str(np.float32(x)))
+
+
+def may_be_lattice(summary: Summary) -> np.ndarray:
+    """bool [R]: a lattice of K steps needs a range below K times the smallest gap (with some slack)."""
+    low_R, high_R = summary.ends()
+    enough_R = (high_R - low_R) / (1.3 * K)
+    middle = summary.sorted_RT.shape[1] // 2
+    dense = slice(max(0, middle - 32), middle + 32)  # where most rows show a smaller gap already
+    may_R = _smallest_gap(summary.sorted_RT[:, dense]) >= enough_R
+    rest = np.flatnonzero(may_R)
+    may_R[rest] = _smallest_gap(summary.sorted_RT[rest]) >= enough_R[rest]
+    return may_R
+
+
+def _smallest_gap(sorted_RT: np.ndarray) -> np.ndarray:
+    """Smallest difference of two unlike neighbours, [R]; infinite where there are none."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        gaps_RT = sorted_RT[:, 1:] - sorted_RT[:, :-1]
+        gaps_RT[~(gaps_RT > 0)] = np.inf
+    return gaps_RT.min(axis=-1, initial=np.inf)
+
+
+def find_lattice(sorted_T: np.ndarray) -> Lattice | None:
+    """The coarsest lattice that holds these finite float32 values [T] (sorted) exactly, or None."""
+    distinct_T = np.unique(sorted_T)
+    if len(distinct_T) == 0:
+        return Lattice(0.0, 0.0)
+    low = float(distinct_T[0])
+    if len(distinct_T) == 1:
+        return Lattice(low, 0.0)
+    for step in _steps(distinct_T.astype(np.float64)):
+        with np.errstate(over="ignore"):
+            lattice = Lattice(low, float(np.float32(step)))
+        if np.isfinite(lattice.step) and lattice.ids(distinct_T) is not None:
+            return lattice
+    return None
+
+
+def _steps(x_T: np.ndarray) -> list[float]:
+    """Candidate steps: the greatest common divisor at 0 to 6 decimals, else the smallest gap."""
+    steps = []
+    for power in range(7):
+        n_T = np.rint(x_T * 10.0**power)
+        if np.abs(n_T).max() >= 2.0**53:
+            break
+        if np.array_equal((n_T / 10.0**power).astype(np.float32), x_T.astype(np.float32)):
+            steps.append(int(np.gcd.reduce(np.diff(n_T).astype(np.int64))) / 10.0**power)
+            break
+    return [*steps, float(np.diff(x_T).min())]
