@@ -1,0 +1,389 @@
+"""File formats: each reader turns a path and options into columns. `sources.py` does the rest.
+
+A reader is told which of the format's own splits to read, or None for all there is. It raises
+InputError with the file and the remedy. Axes: N records, H height, W width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unitok.data import columns, files, limits
+from unitok.data.columns import Column
+from unitok.errors import InputError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Columns by field, what identifies their content (paths, sizes and times of files), and the field of
+    labels that splits hold in equal proportion unless told otherwise."""
+
+    columns: dict[str, Column]
+    identity: Any = None
+    stratify: str | None = None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """read(path, options, split). has_splits(path): whether there are splits in the data's own layout, of
+    which a split rule divides `train`; options: what the format takes besides the common ones."""
+
+    read: Callable[[str, Mapping[str, Any], str | None], Loaded]
+    options: tuple[str, ...] = ()
+    has_splits: Callable[[str], bool] = lambda path: False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+# ---- in memory -------------------------------------------------------------------------------
+
+
+def read_arrays(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
+    """options.columns: {field: array or list}; options.modalities says what is no scalar."""
+    given = options.get("columns")
+    if not isinstance(given, Mapping) or not given:
+        raise InputError("source arrays: want options.columns, a mapping from field to values")
+    kinds = options.get("modalities") or {}
+    return Loaded({n: columns.from_array(n, values, kinds.get(n)) for n, values in given.items()})
+
+
+def read_sklearn(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
+    """Data sets that scikit-learn carries: digits (image, label), descriptions (text), iris, wine,
+    breast_cancer (a field a column, and label)."""
+    from sklearn import datasets
+
+    name = options.get("name", "digits")
+    if name == "digits":
+        bunch = datasets.load_digits()
+        # 0..16 counts of a 4 x 4 block each; 255 / 16 keeps black 0 and full 255
+        pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+        fields = {"image": columns.images("image", pixels), "label": columns.scalars(bunch.target)}
+    elif name == "descriptions":
+        fields = {"text": columns.scalars(_descriptions(datasets))}
+    elif name in ("iris", "wine", "breast_cancer"):
+        bunch = getattr(datasets, f"load_{name}")()
+        fields = {
+            re.sub(r"\W+", "_", feature).strip("_"): columns.scalars(bunch.data[:, i])
+            for i, feature in enumerate(bunch.feature_names)
+        }
+        fields["label"] = columns.scalars(bunch.target)
+    else:
+        raise InputError(
+            f"source sklearn: no data set {name!r}; there are digits, descriptions, iris, wine, breast_cancer"
+        )
+    return Loaded(fields, name, "label" if "label" in fields else None)
+
+
+def _descriptions(datasets: Any) -> list[str]:
+    """Sentences of the descriptions of scikit-learn's own data sets: prose and lists, 20 to 240 characters."""
+    found: dict[str, None] = {}
+    for name in ("digits", "iris", "wine", "breast_cancer", "diabetes", "linnerud"):
+        text = getattr(datasets, f"load_{name}")().DESCR
+        for paragraph in re.split(r"\n\s*\n", text):
+            plain = " ".join(paragraph.split())
+            for sentence in re.split(r"(?<=[.;:])\s+", plain):
+                if 20 <= len(sentence) <= 240 and not re.search(r"-{3}|={3}", sentence):
+                    found[sentence] = None
+    return list(found)
+
+
+# ---- idx -------------------------------------------------------------------------------------
+
+_IDX_FILES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+              "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}  # fmt: skip
+
+
+def read_idx(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
+    """image and label from a folder of MNIST's four files, .gz or plain; splits train and test."""
+    folder = _folder(path)
+    if split not in _IDX_FILES:
+        raise InputError(f"{folder}: no split {split!r}; idx folders hold train and test")
+    found = []
+    for stem in _IDX_FILES[split]:
+        plain, packed = folder / stem, folder / f"{stem}.gz"
+        if not plain.is_file() and not packed.is_file():
+            raise InputError(f"{packed}: not found; put the four idx files into {folder}")
+        found.append(packed if packed.is_file() else plain)
+    pixels, labels = (read_idx_file(file) for file in found)
+    if pixels.ndim != 3 or labels.ndim != 1 or len(pixels) != len(labels):
+        raise InputError(
+            f"{found[0]}: {list(pixels.shape)} images beside {list(labels.shape)} labels; "
+            "the files do not belong together"
+        )
+    fields = {"image": columns.images("image", pixels), "label": columns.scalars(labels)}
+    return Loaded(fields, stamp(*found))
+
+
+def read_idx_file(path: Path) -> np.ndarray:
+    """One idx file of unsigned bytes: magic 0 0 8 axes, big-endian sizes, then the data."""
+    header = limits.read_bytes(path)
+    if len(header) < 4 or header[:2] != b"\0\0":
+        raise InputError(f"{path}: not an idx file (wrong magic number); download it again")
+    kind, axes = header[2], header[3]
+    if kind != 8:
+        raise InputError(
+            f"{path}: idx type 0x{kind:02x}; only unsigned bytes (0x08) are pixels or labels"
+        )
+    if len(header) < 4 + 4 * axes:
+        raise InputError(f"{path}: cut off inside its header; download it again")
+    shape = struct.unpack(f">{axes}I", header[4 : 4 + 4 * axes])
+    size = 1
+    for side in shape:
+        size *= side
+    if axes == 0 or len(header) - 4 - 4 * axes != size:
+        raise InputError(
+            f"{path}: the header says {list(shape)}, {size} bytes, but "
+            f"{len(header) - 4 - 4 * axes} follow; download it again"
+        )
+    return np.frombuffer(header, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+# ---- files in folders ------------------------------------------------------------------------
+
+
+def read_images(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
+    """image, file, and (where there are subfolders) label and class: `[split/][class/]name.png`."""
+    top = folder = _folder(path)
+    if split is not None:
+        folder = top / split
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}: no such folder; make one a split, or give options.split shares"
+            )
+    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    found: list[tuple[str, int]] = []
+    for number, name in enumerate(classes or [""]):
+        listed = sorted((folder / name).iterdir())
+        found += [(str(p), number) for p in listed if p.suffix.lower() in files.IMAGE_FORMATS]
+    if not found:
+        raise InputError(
+            f"{folder}: no pictures ({', '.join(files.IMAGE_FORMATS)}), in it or one folder below"
+        )
+    paths = [path for path, _ in found]
+    fields = {
+        "image": columns.media("image", paths, folder, "image"),
+        "file": columns.scalars([Path(path).stem for path in paths]),
+    }
+    if classes:
+        fields["label"] = columns.scalars([number for _, number in found])
+        fields["class"] = columns.scalars([classes[number] for _, number in found])
+    return Loaded(fields, stamp(*(Path(path) for path in paths)))
+
+
+# ---- tables ----------------------------------------------------------------------------------
+
+
+def read_csv(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
+    """A field a column, plain or .gz. Columns of integers or numbers become such; empty cells of numbers NaN."""
+    file = _split_file(path, split)
+    header, rows = files.read_table(file, options.get("delimiter", _delimiter(file)))
+    if header is None:
+        header = [f"c{i}" for i in range(len(rows[0]))]
+    if len(set(header)) != len(header):
+        raise InputError(f"{file}: two columns of the same name; rename one")
+    fields = {
+        name: columns.scalars(_typed([row[i] for row in rows])) for i, name in enumerate(header)
+    }
+    return _with_media(fields, options, file)
+
+
+def _typed(cells: list[str]) -> list[Any]:
+    for kind in (int, float):
+        try:
+            return [kind(cell) if cell or kind is int else float("nan") for cell in cells]
+        except ValueError:
+            continue
+    return cells
+
+
+def _delimiter(file: Path) -> str:
+    return "\t" if ".tsv" in file.suffixes else ","
+
+
+def read_jsonl(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
+    """One JSON object a line, plain or .gz; every line has the fields of the first."""
+    file = _split_file(path, split)
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(limits.read_text(file).split("\n"), 1):
+        if not line.strip():
+            continue
+        if len(line) > limits.MAX_LINE:
+            raise InputError(f"{file}: line {number} is longer than {limits.MAX_LINE} characters")
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{file}: line {number} is no JSON ({str(error)[:80]})") from None
+        if not isinstance(row, dict) or (rows and not set(rows[0]) <= set(row)):
+            missing = sorted(set(rows[0]) - set(row)) if isinstance(row, dict) else []
+            what = f"lacks {', '.join(missing)}" if missing else "is no object"
+            raise InputError(f"{file}: line {number} {what}; want the fields of the first line")
+        rows.append(row)
+    if not rows:
+        raise InputError(f"{file}: empty; want one JSON object a line")
+    fields = {name: columns.scalars([row[name] for row in rows]) for name in rows[0]}
+    return _with_media(fields, options, file)
+
+
+def _with_media(fields: dict[str, Column], options: Mapping[str, Any], file: Path) -> Loaded:
+    """Columns named in options.modalities hold values, or paths of files relative to the data file."""
+    for name, modality in (options.get("modalities") or {}).items():
+        if name not in fields:
+            raise InputError(
+                f"{file}: modalities names column {name!r}, which is missing; there are {', '.join(fields)}"
+            )
+        plain = fields[name].plain or []
+        if plain and isinstance(plain[0], str) and modality != "text":
+            fields[name] = columns.media(name, plain, file.parent, modality)
+        else:
+            fields[name] = columns.from_array(name, plain, modality)
+    return Loaded(fields, stamp(file))
+
+
+def read_npz(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
+    """A field an array. Where the path has no {split}, arrays named `SPLIT_field` or `field` are taken."""
+    file = _split_file(path, split if "{split}" in path else None)
+    arrays = read_npz_arrays(file)
+    if split is not None and "{split}" not in path:
+        own = {
+            n.removeprefix(f"{split}_"): a for n, a in arrays.items() if n.startswith(f"{split}_")
+        }
+        if not own:
+            raise InputError(f"{file}: no arrays named {split}_...; give options.split shares")
+        arrays = own
+    kinds = options.get("modalities") or {}
+    fields = {name: columns.from_array(name, a, kinds.get(name)) for name, a in arrays.items()}
+    return Loaded(fields, stamp(file))
+
+
+def _npz_names(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return []  # reading it says what is wrong
+
+
+def read_npz_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file. Sizes are summed from the zip directory first; objects are refused."""
+    path = limits.existing(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            total = sum(entry.file_size for entry in archive.infolist())
+        if total > limits.unpacked(path):
+            raise InputError(f"{path}: {total} bytes once decompressed; split it")
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, KeyError, MemoryError,
+            NotImplementedError, SyntaxError, TypeError, OverflowError) as error:  # fmt: skip
+        raise InputError(
+            f"{path}: not a readable .npz of plain arrays ({str(error)[:100]}); write it with numpy.savez"
+        ) from None
+
+
+# ---- TensorFlow Datasets ---------------------------------------------------------------------
+
+
+def read_tfds(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
+    """path: a TFDS name, prepared as array_record; options.data_dir. Read without TensorFlow."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        raise InputError(
+            f"source tfds {path}: needs tensorflow-datasets; pip install 'unitok-jax[tfds]'"
+        ) from None
+    folder = options.get("data_dir")
+    try:
+        rows = tfds.data_source(
+            path, split=split, data_dir=limits.expand(folder) if folder else None, download=False
+        )
+        first = rows[0]
+    except Exception as error:  # TFDS raises many kinds, with long texts
+        raise InputError(
+            f"source tfds {path}: split {split!r} is not there as array_record ({str(error)[:100]}); prepare it with "
+            f"tfds.data_source({path!r}, download=True) under the extra tfds-prepare"
+        ) from None
+    kinds = options.get("modalities") or {}
+    plain = [name for name, value in first.items() if np.ndim(value) == 0]
+    values: dict[str, list[Any]] = {name: [] for name in plain}
+    for row in (rows[index] for index in range(len(rows))):  # one pass for all labels and texts
+        for name in plain:
+            values[name].append(_scalar(row[name]))
+    fields = {name: columns.scalars(values[name]) for name in plain}
+    for name in set(first) - set(plain):
+        fields[name] = _tfds_arrays(rows, name, kinds.get(name))
+    return Loaded(fields, [path, split, len(rows)])
+
+
+def _tfds_arrays(rows: Any, name: str, modality: Any) -> Column:
+    """Arrays are decoded row by row, when they are asked for."""
+
+    def read(row: int) -> Any:
+        return columns.from_array(name, np.asarray(rows[row][name])[None], modality)[0]
+
+    return Column(len(rows), read)
+
+
+def _scalar(value: Any) -> Any:
+    value = value.item() if isinstance(value, (np.ndarray, np.generic)) else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+# ---- shared ----------------------------------------------------------------------------------
+
+
+def _folder(path: str) -> Path:
+    folder = Path(limits.expand(path))
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; check the path")
+    return folder
+
+
+def _split_file(path: str, split: str | None) -> Path:
+    """The data file: `{split}` in the path stands for the split's name."""
+    if split is not None and "{split}" not in path:
+        raise InputError(f"{path}: no split {split!r} in one file; give options.split shares")
+    return limits.existing(limits.expand(path.replace("{split}", split or "")))
+
+
+def stamp(*paths: Path) -> str:
+    """Hash of names, sizes and times of files: what a cache hangs on."""
+    rows = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:32]
+
+
+def _split_in_path(path: str) -> bool:
+    return "{split}" in path
+
+
+def _split_folders(path: str) -> bool:
+    return (Path(limits.expand(path)) / "train").is_dir()
+
+
+def _split_arrays(path: str) -> bool:
+    return _split_in_path(path) or any(
+        name.startswith("train_") for name in _npz_names(limits.existing(limits.expand(path)))
+    )
+
+
+READERS: dict[str, Reader] = {
+    "arrays": Reader(read_arrays, ("columns",)),
+    "sklearn": Reader(read_sklearn, ("name",), defaults={"test_share": 0.2}),
+    "idx": Reader(read_idx, has_splits=lambda path: True),
+    "images": Reader(read_images, has_splits=_split_folders),
+    "csv": Reader(read_csv, ("delimiter",), _split_in_path),
+    "jsonl": Reader(read_jsonl, has_splits=_split_in_path),
+    "npz": Reader(read_npz, has_splits=_split_arrays),
+    "tfds": Reader(read_tfds, ("data_dir",), lambda path: True),
+}

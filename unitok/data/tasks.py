@@ -1,0 +1,140 @@
+"""A task at work: its source's records through template, tokenizers and objective to examples.
+
+`example(index, rng)` is a pure function of its arguments and the config.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unitok import objectives, sequence
+from unitok.config import Config, ConfigError, TaskConfig
+from unitok.data import cache, sources
+from unitok.errors import InputError
+from unitok.interfaces import Example, Source, Tokens
+from unitok.sequence import Codes, Composer
+
+
+class Task:
+    """One entry of the mixture. number: its index there. folder: of the token cache, or None."""
+
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        config: TaskConfig,
+        source: Source,
+        composer: Composer,
+        folder: Path | None,
+    ) -> None:
+        self.name, self.number, self.config = name, number, config
+        self.source, self.composer = source, composer
+        check_task(name, config, source)
+        self.objective = objectives.build(config.objective, composer.vocabulary)
+        self._tables = {
+            field: cache.codes_of(composer.tokenizers[modality], source, field, folder)
+            for field, modality in self._learned_fields().items()
+        }
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def example(self, index: int, rng: np.random.Generator) -> Example:
+        """Record `index` under a random template: composed, its condition dropped at times, cut up by the objective."""
+        templates = self.config.templates
+        template = templates[rng.integers(len(templates))]
+        record: Mapping[str, Any] = self.source[index]
+        if self._tables:
+            record = _Tokenized(record, {n: Codes(t[index]) for n, t in self._tables.items()})
+        try:
+            inputs, targets, modality = self.composer.pair(template, record, rng=rng)
+        except InputError as error:
+            raise InputError(f"task {self.name}, record {index}: {error}") from None
+        if rng.random() < self.config.condition_dropout:
+            inputs = Tokens.concatenate([])
+        example = self.objective(inputs, targets, modality, rng)
+        return dataclasses.replace(example, task=self.number)
+
+    def _learned_fields(self) -> dict[str, str]:
+        """Fields that a network encodes, without context: the same codes every time."""
+        found = {}
+        for template in self.config.templates:
+            for field in sequence.fields(template.inputs) + sequence.fields(template.targets):
+                tokenizer = self.composer.tokenizers.get(field.modality)
+                if tokenizer is not None and field.context is None and cache.is_learned(tokenizer):
+                    if found.setdefault(field.name, field.modality) != field.modality:
+                        raise ConfigError(
+                            f"tasks.{self.name}.templates: field {field.name!r} is given two modalities"
+                        )
+        return found
+
+
+class _Tokenized(Mapping[str, Any]):
+    """A record some of whose values are codes already: those are not even read."""
+
+    def __init__(self, record: Mapping[str, Any], codes: Mapping[str, Codes]) -> None:
+        self._record, self._codes = record, codes
+
+    def __getitem__(self, name: str) -> Any:
+        return self._codes[name] if name in self._codes else self._record[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._record)
+
+    def __len__(self) -> int:
+        return len(self._record)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._record
+
+
+def check_task(name: str, config: TaskConfig, source: Source) -> None:
+    """Refuse at the door: fields that the source lacks, and answers that the inputs show.
+
+    Raises InputError or ConfigError naming the task's template.
+    """
+    if not len(source):
+        raise InputError(f"tasks.{name}: source {config.source!r} has no records")
+    there = set(source[0])
+    for template in [*config.templates, *config.held_out_templates]:
+        inputs, targets = sequence.fields(template.inputs), sequence.fields(template.targets)
+        for field in inputs + targets:
+            for wanted in (field.name, field.context):
+                if wanted is not None and wanted not in there:
+                    raise InputError(
+                        f"tasks.{name}.templates: source {config.source!r} has no field {wanted!r}; "
+                        f"it has {', '.join(sorted(there))}"
+                    )
+        both = {f.name for f in inputs} & {f.name for f in targets}
+        if both and objectives.hides(config.objective):
+            raise ConfigError(
+                f"tasks.{name}.templates: {config.objective.kind} masks the targets, but the inputs show "
+                f"{', '.join(sorted(both))} too; leave it out of the inputs"
+            )
+        if not sequence.parts(template.targets):
+            raise ConfigError(f"tasks.{name}.templates: empty targets")
+
+
+def build_tasks(config: Config, composer: Composer, split: str, folder: Path | None) -> list[Task]:
+    """Every task of the mixture, in the config's order, over its training or evaluation split.
+
+    Sources are opened once each; tasks of weight 0 (evaluation only) stay out of a stream.
+    """
+    opened: dict[tuple[str, str], Source] = {}
+    tasks = []
+    for number, (name, task) in enumerate(config.tasks.items()):
+        if task.weight == 0:
+            continue
+        key = (task.source, task.train_split if split == "train" else task.eval_split)
+        if key not in opened:
+            try:
+                opened[key] = sources.build_source(config.sources[task.source], key[1])
+            except InputError as error:
+                raise InputError(f"sources.{task.source}: {error}") from None
+        tasks.append(Task(name, number, task, opened[key], composer, folder))
+    return tasks
