@@ -1,0 +1,57 @@
+"""Train one model: python train/main.py --config=configs/demo.py [--config.a.b=value ...] [--workdir=DIR]"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+
+from unitok.errors import command
+
+STOPPED = 75  # asked to stop and saved: EX_TEMPFAIL, "try again"
+
+EXAMPLES = """\
+examples:
+  python train/main.py --config=configs/demo.py
+  python train/main.py --config=configs/demo.py --config.steps=200 --workdir=runs/try
+  python train/main.py --config=configs/demo.py --config.init_from=runs/demo --workdir=runs/finer
+
+The same command again goes on from the newest checkpoint. Exit codes: 0 done, 1 failed while running,
+2 wrong usage or input, 75 stopped by SIGTERM with everything saved.
+"""
+
+
+@command
+def main(argv: list[str]) -> int:
+    """The command; gives the exit code."""
+    parser = argparse.ArgumentParser(
+        "train",
+        usage="train --config=FILE.py [--config.a.b=value ...] [--workdir=DIR]",
+        description="Train one model over one vocabulary, as a config file says.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    cluster = parser.add_argument_group("several processes (also JAX_* variables, Slurm, Open MPI)")
+    cluster.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
+    cluster.add_argument("--processes", type=int, metavar="N", help="how many in all")
+    cluster.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
+    flags, rest = parser.parse_known_args(argv)
+    from unitok.config_cli import load_config
+
+    config, workdir = load_config(rest)
+    if workdir is not None:
+        config = dataclasses.replace(config, workdir=workdir)
+    from unitok.train import loop, runtime
+
+    runtime.start_processes(flags.coordinator, flags.processes, flags.process)
+    try:
+        print(f"the run is in {loop.train(config)}")
+    except loop.Stopped as stopped:
+        print(f"unitok: {stopped}", file=sys.stderr)
+        return STOPPED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
