@@ -1,0 +1,209 @@
+"""Pictures for the report, as text that lies inside the page: PNG and WAV data URIs, SVG in the page's own colours.
+
+SVG strokes and fills are CSS classes and `currentColor`, so that one drawing suits light and dark.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from unitok.values import Audio, Boxes, Graph, Image, Series
+
+Points = Sequence[tuple[float, float]]
+MAX_PIXELS = 512  # a side; larger pictures are reduced for the page
+MAX_POINTS = 400  # of a drawn curve
+
+
+def show(value: Any) -> dict[str, Any]:
+    """A value as what the page shows: {"kind": "text" | "image" | "svg" | "audio", ...}, JSON-able."""
+    if isinstance(value, Image):
+        return {
+            "kind": "image",
+            "uri": png_uri(value),
+            "width": value.width,
+            "height": value.height,
+        }
+    if isinstance(value, Series):
+        return {"kind": "svg", "svg": series_svg(value)}
+    if isinstance(value, Graph):
+        return {"kind": "svg", "svg": graph_svg(value)}
+    if isinstance(value, Audio):
+        wave = Series(_thin(value.samples)) if len(value.samples) else Series(np.zeros(1))
+        return {"kind": "audio", "uri": wav_uri(value), "svg": series_svg(wave)}
+    if isinstance(value, Boxes):
+        rows = zip(value.labels, value.coords.round(1).tolist())
+        return {"kind": "text", "text": "; ".join(f"{label} {box}" for label, box in rows)}
+    return {"kind": "text", "text": str(value)}
+
+
+def png(image: Image) -> bytes:
+    pixels = image.pixels[:, :, 0] if image.channels == 1 else image.pixels
+    buffer = io.BytesIO()
+    picture = Pillow.fromarray(pixels)
+    picture.thumbnail((MAX_PIXELS, MAX_PIXELS))
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def png_uri(image: Image) -> str:
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
+
+
+def wav_uri(audio: Audio) -> str:
+    """16-bit WAV; clipped to [-1, 1]."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    samples = np.clip(audio.samples, -1, 1)
+    soundfile.write(buffer, samples, audio.rate, format="WAV", subtype="PCM_16")
+    return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def series_svg(series: Series, width: int = 240, height: int = 90) -> str:
+    """One polyline a channel, broken where values are missing; the range of values on the left."""
+    values = series.values[:: max(1, -(-series.length // MAX_POINTS)), :8]
+    if not np.isfinite(values).any():
+        return f'<svg viewBox="0 0 {width} {height}" class="plot"><text x="8" y="20">all missing</text></svg>'
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    span = (high - low) or 1.0
+    lines = []
+    for channel in range(values.shape[1]):
+        path, pen = [], "M"
+        for i, v in enumerate(values[:, channel]):
+            if math.isnan(v):
+                pen = "M"
+                continue
+            x = 4 + (width - 8) * i / max(1, len(values) - 1)
+            y = height - 6 - (height - 12) * (float(v) - low) / span
+            path.append(f"{pen}{x:.1f} {y:.1f}")
+            pen = "L"
+        lines.append(f'<path class="line c{channel % 8}" d="{" ".join(path)}"/>')
+    label = f"{low:.4g} to {high:.4g}"
+    return (
+        f'<svg viewBox="0 0 {width} {height}" class="plot" role="img" aria-label="{label}">'
+        f"<title>{label}</title>{''.join(lines)}</svg>"
+    )
+
+
+def graph_svg(graph: Graph, side: int = 150) -> str:
+    """Nodes placed by a spring layout (seeded), coloured by label."""
+    import networkx as nx
+
+    if graph.num_nodes == 0:
+        return f'<svg viewBox="0 0 {side} {side}" class="plot"><text x="8" y="20">no nodes</text></svg>'
+    drawn = nx.Graph()
+    drawn.add_nodes_from(range(graph.num_nodes))
+    drawn.add_edges_from(graph.edges.tolist())
+    place = nx.spring_layout(drawn, seed=0, iterations=60 if graph.num_nodes < 200 else 15)
+    xy = np.array([place[i] for i in range(graph.num_nodes)])
+    xy = (xy - xy.min(0)) / np.maximum(np.ptp(xy, axis=0), 1e-9) * (side - 16) + 8
+    lines = "".join(
+        f'<line class="edge" x1="{xy[u, 0]:.1f}" y1="{xy[u, 1]:.1f}" x2="{xy[v, 0]:.1f}" y2="{xy[v, 1]:.1f}"/>'
+        for u, v in graph.edges.tolist()
+    )
+    labels = graph.node_labels if graph.node_labels is not None else np.zeros(graph.num_nodes, int)
+    dots = "".join(
+        f'<circle class="node c{int(label) % 8}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>'
+        for (x, y), label in zip(xy, labels)
+    )
+    title = f"{graph.num_nodes} nodes, {graph.num_edges} edges"
+    return (
+        f'<svg viewBox="0 0 {side} {side}" class="plot graph" role="img" aria-label="{title}">'
+        f"<title>{title}</title>{lines}{dots}</svg>"
+    )
+
+
+def line_chart(
+    curves: Mapping[str, Points], x_label: str, y_label: str, width: int = 520, height: int = 260
+) -> str:
+    """Curves over a common axis: grid, ticks, axis names; colours in order, the page draws the legend."""
+    points = [p for curve in curves.values() for p in curve if all(map(math.isfinite, p))]
+    if not points:
+        return ""
+    left, right, top, bottom = 46, 10, 10, 36
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    x_ticks, y_ticks = _ticks(min(xs), max(xs)), _ticks(min(0.0, *ys), max(ys))
+    x0, x1 = min(xs), max(*xs, min(xs) + 1e-9)
+    y0, y1 = y_ticks[0], max(*ys, y_ticks[-1], y_ticks[0] + 1e-9)
+    to_x = lambda x: left + (width - left - right) * (x - x0) / (x1 - x0)  # noqa: E731
+    to_y = lambda y: height - bottom - (height - top - bottom) * (y - y0) / (y1 - y0)  # noqa: E731
+    parts = []
+    for y in y_ticks:
+        parts.append(
+            f'<line class="grid" x1="{left}" x2="{width - right}" y1="{to_y(y):.1f}" y2="{to_y(y):.1f}"/>'
+            f'<text class="tick" x="{left - 6}" y="{to_y(y) + 4:.1f}" text-anchor="end">{y:g}</text>'
+        )
+    for x in (x for x in x_ticks if x0 <= x <= x1):
+        parts.append(
+            f'<text class="tick" x="{to_x(x):.1f}" y="{height - bottom + 16}" text-anchor="middle">{x:,g}</text>'
+        )
+    for i, (name, curve) in enumerate(curves.items()):
+        step = max(1, len(curve) // MAX_POINTS)
+        kept = [*curve[::step], *([curve[-1]] if len(curve) % step != 1 and step > 1 else [])]
+        kept = [(x, y) for x, y in kept if math.isfinite(x) and math.isfinite(y)]
+        path = " ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in kept)
+        title = f"<title>{html.escape(name)}</title>"
+        parts.append(f'<polyline class="line c{i % 8}" points="{path}">{title}</polyline>')
+        if len(kept) == 1:
+            x, y = kept[0]
+            parts.append(
+                f'<circle class="node c{i % 8}" cx="{to_x(x):.1f}" cy="{to_y(y):.1f}" r="3"/>'
+            )
+    parts.append(
+        f'<text class="tick" x="{(left + width - right) / 2:.0f}" y="{height - 4}" text-anchor="middle">'
+        f'{html.escape(x_label)}</text><text class="tick" transform="translate(11 {(height - bottom) / 2:.0f}) '
+        f'rotate(-90)" text-anchor="middle">{html.escape(y_label)}</text>'
+    )
+    return f'<svg viewBox="0 0 {width} {height}" class="chart" role="img">{"".join(parts)}</svg>'
+
+
+def whisker(
+    low: float, value: float, high: float, scale: tuple[float, float],
+    baseline: float | None = None, bound: float | None = None,
+) -> str:  # fmt: skip
+    """A score as a dot with its interval, on a common scale with ticks for the baseline and the bound."""
+    width, height, pad = 180, 18, 6
+    first, last = scale
+    span = (last - first) or 1
+
+    def to_x(v: float) -> float:
+        return pad + (width - 2 * pad) * (min(max(v, first), last) - first) / span
+
+    middle = height / 2
+    marks = [f'<line class="axis" x1="{pad}" x2="{width - pad}" y1="{middle}" y2="{middle}"/>']
+    for name, at in (("baseline", baseline), ("bound", bound)):
+        if at is not None and math.isfinite(at):
+            marks.append(
+                f'<line class="{name}" x1="{to_x(at):.1f}" x2="{to_x(at):.1f}" y1="2" y2="{height - 2}"/>'
+            )
+    marks.append(
+        f'<line class="range" x1="{to_x(low):.1f}" x2="{to_x(high):.1f}" y1="{middle}" y2="{middle}"/>'
+        f'<circle class="dot" cx="{to_x(value):.1f}" cy="{middle}" r="4"/>'
+    )
+    return f'<svg viewBox="0 0 {width} {height}" class="whisker" aria-hidden="true">{"".join(marks)}</svg>'
+
+
+def _ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers over [low, high]: steps of 1, 2 or 5 times a power of ten."""
+    if high <= low:
+        return [low]
+    raw = (high - low) / count
+    power = 10 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
+    first = math.floor(low / step) * step
+    return [round(first + i * step, 12) for i in range(int((high - first) / step + 1e-9) + 1)]
+
+
+def _thin(samples: np.ndarray) -> np.ndarray:
+    """The lowest and highest sample of each stretch: an outline that loses no peak."""
+    stretch = max(1, len(samples) // (MAX_POINTS // 2))
+    usable = samples[: len(samples) // stretch * stretch].reshape(-1, stretch)
+    return np.stack([usable.min(1), usable.max(1)], axis=1).reshape(-1) if usable.size else samples
