@@ -80,7 +80,7 @@ class ModelConfig:
         _one_of(self.positions, ("rope", "relative_bias"), "model.positions")
         _one_of(self.dtype, ("float32", "bfloat16"), "model.dtype")
         _check(
-            self.positions != "rope" or self.head_size % 2 == 0 and self.head_size >= 8,
+            self.positions != "rope" or (self.head_size % 2 == 0 and self.head_size >= 8),
             "model.head_dim",
             f"rotary positions need an even head size of 8 or more, got {self.head_size}",
         )
@@ -97,16 +97,16 @@ class ModelConfig:
     @classmethod
     def t5(cls, **sizes: Any) -> ModelConfig:
         """T5's own layout: relative bias, no QK-norm, unscaled attention, ReLU, tied scaled head, no modality embedding."""
-        layout: dict[str, Any] = dict(
-            activation="relu",
-            gated=False,
-            positions="relative_bias",
-            qk_norm=False,
-            scale_attention=False,
-            modality_embedding=False,
-            tied_head=True,
-            head_scale=True,
-        )
+        layout: dict[str, Any] = {
+            "activation": "relu",
+            "gated": False,
+            "positions": "relative_bias",
+            "qk_norm": False,
+            "scale_attention": False,
+            "modality_embedding": False,
+            "tied_head": True,
+            "head_scale": True,
+        }
         return cls(**{**layout, **sizes})
 
 

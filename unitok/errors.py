@@ -15,7 +15,7 @@ class RunError(RuntimeError):
     """Failed while running (exit code 1): the message says what is safe and what to do."""
 
 
-def command(main: Callable[[list[str]], int]) -> Callable[[list[str] | None], int]:
+def command(main: Callable[[list[str]], int]) -> Callable[..., int]:
     """Decorate a command's main: expected errors become one line and an exit code, never a traceback."""
 
     @functools.wraps(main)

@@ -25,9 +25,16 @@ class Grammar(Protocol):
     reached within the budget and the codes decode.
     """
 
-    size: int
-    min_tokens: int  # smallest budget that `step` can always close in, the end counted
-    num_registers: int  # R
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def min_tokens(self) -> int:
+        """Smallest budget that `step` can always close in, the end counted."""
+
+    @property
+    def num_registers(self) -> int:
+        """R."""
 
     def registers(self) -> np.ndarray:
         """Initial registers, int32 [R]."""
@@ -69,7 +76,7 @@ class Tokenizer(Protocol):
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """Local positions (time, height, width) of each code, int32 [n, 3], from 0; what Grammar.step gives too."""
 
-    def grammar(self, **request: Any) -> Grammar:
+    def grammar(self, *args: Any, **request: Any) -> Grammar:
         """The automaton of valid codes. request narrows it, each tokenizer documents its own
         (image: height, width, channels; audio: seconds; series: length, channels, context; text: max_tokens)."""
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 PAD, EOS, BOS, MASK = 0, 1, 2, 3
+MODES = {"R": 4, "S": 5, "X": 6}  # which denoiser an input was corrupted by (UL2's mode tokens)
 SPECIAL_SIZE = 32
 SENTINELS = 100
 MARKS = 2  # begin and end, at the head of each modality's block

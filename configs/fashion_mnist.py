@@ -1,0 +1,99 @@
+"""Fashion-MNIST: label, draw, complete and describe 28 x 28 pictures of clothes.
+
+    UNITOK_DATA=DIR python train/main.py --config=configs/fashion_mnist.py
+
+Data: the four idx .gz files in $UNITOK_DATA/fashion-mnist (60,000 train, 10,000 test; MIT), or,
+with --config.sources.fashion.kind=tfds --config.sources.fashion.path=fashion_mnist, from
+TensorFlow Datasets.
+"""
+
+from unitok.config import (
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    FitConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    SourceConfig,
+    TaskConfig,
+    Template,
+    TokenizerConfig,
+)
+
+NAMES = [
+    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+]  # fmt: skip
+
+
+def get_config() -> Config:
+    fashion = SourceConfig(
+        kind="idx", path="${UNITOK_DATA}/fashion-mnist", label_names={"label": NAMES}
+    )
+    return Config(
+        name="fashion_mnist",
+        steps=6000,
+        tokenizers={
+            "text": TokenizerConfig(name="text"),
+            "image": TokenizerConfig(
+                name="image",
+                options={"patch": 4, "codes": 512},
+                fit=FitConfig(source="fashion", steps=1500, batch_size=128),
+            ),
+        },
+        sources={"fashion": fashion},
+        tasks={
+            "label": TaskConfig(
+                source="fashion",
+                weight=3.0,
+                templates=[
+                    Template(inputs="What is this? {image}", targets="{label:text}"),
+                    Template(inputs="{image} Name the garment.", targets="{label:text}"),
+                ],
+                held_out_templates=[
+                    Template(
+                        inputs="Which piece of clothing is shown? {image}", targets="{label:text}"
+                    )
+                ],
+                metrics=["accuracy"],
+            ),
+            "draw": TaskConfig(
+                source="fashion",
+                weight=1.5,
+                templates=[
+                    Template(inputs="Draw: {label:text}", targets="{image}"),
+                    Template(inputs="A picture of one {label:text}", targets="{image}"),
+                ],
+                condition_dropout=0.1,
+                metrics=["judge"],
+            ),
+            "complete": TaskConfig(
+                source="fashion",
+                weight=0.25,
+                templates=[Template(inputs="Complete the picture.", targets="{image}")],
+                objective=ObjectiveConfig(kind="prefix"),
+                metrics=["psnr"],
+            ),
+            "caption": TaskConfig(
+                source="fashion",
+                weight=0.25,
+                templates=[
+                    Template(
+                        inputs="Describe the picture: {image}",
+                        targets="a small grey picture of one {label:text}",
+                    )
+                ],
+                metrics=["exact_match"],
+            ),
+        },
+        model=ModelConfig(
+            d_model=192, d_ff=512, num_heads=6, encoder_layers=4, decoder_layers=3, dropout=0.1
+        ),
+        data=DataConfig(batch_size=16),
+        optimizer=OptimizerConfig(
+            learning_rate=1.5e-3, warmup_steps=200, weight_decay=0.05, ema_decay=0.998
+        ),
+        checkpoint=CheckpointConfig(every=500, validate_every=500, validate_batches=8),
+        report=True,
+        eval_items=2000,
+    )
