@@ -7,6 +7,7 @@ Shape: d_model 256, 4 + 4 layers, d_ff 1,024 (ReLU), 4 heads of 64, batch 8, 256
 forward, backward and AdamW. One pinned thread; tokens (encoder + decoder) a second of CPU time of the
 process, which other processes disturb little. Contestants start from the same weights, and the losses
 are compared before anything is timed. They take turns, forwards and backwards (ABBA), `--reps` times.
+Freed memory stays in the process, as in training (it spares both sides page faults).
 The roof is the best float32 and bfloat16 matrix product of the libraries at hand, timed in the same turns.
 
 The packed part feeds the same examples (a stated mixture of lengths) to Hugging Face padded to the
@@ -353,7 +354,9 @@ def check_packing(vocabulary: int, state: Any, folder: str, theirs: Any, ours: A
     config, params, sizes = load_t5(folder)
     for dtype, bound in (("float32", 1e-6), ("bfloat16", 1e-3)):
         net = EncoderDecoder(dataclasses.replace(config, dtype=dtype), sizes)
-        nll = jax.jit(lambda params, b, net=net: net.loss(params, b, LossConfig())[1]["nll_M"].sum())
+        nll = jax.jit(
+            lambda params, b, net=net: net.loss(params, b, LossConfig())[1]["nll_M"].sum()
+        )
         relative = abs(sum(float(nll(params, b)) for b in ours) / sum(sums) - 1)
         print(f"\npacked {dtype} against padded: summed cross entropy differs by {relative:.1e}")
         require(relative < bound, f"packing changes the loss by {relative}")
@@ -386,9 +389,15 @@ def main() -> int:
 
     import jax
 
+    from unitok.host_memory import keep_freed_memory
+
+    kept = keep_freed_memory()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    print(f"core {CORE}, 1 thread; jax {jax.__version__}, torch {torch.__version__}, ", end="")
+    print(
+        f"core {CORE}, 1 thread, freed memory kept: {kept}; jax {jax.__version__}, torch {torch.__version__}, ",
+        end="",
+    )
     print(f"transformers {transformers.__version__}, load average {os.getloadavg()[0]:.1f}")
     reps, count = (1, 16) if args.quick else (args.reps, 160)
     for part in args.parts.split(","):

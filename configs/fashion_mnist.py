@@ -32,13 +32,13 @@ def get_config() -> Config:
     )
     return Config(
         name="fashion_mnist",
-        steps=6000,
+        steps=2400,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(
                 name="image",
-                options={"patch": 4, "codes": 512},
-                fit=FitConfig(source="fashion", steps=1500, batch_size=128),
+                options={"patch": 4, "codes": 512, "width": 48},
+                fit=FitConfig(source="fashion", steps=1200, batch_size=64),
             ),
         },
         sources={"fashion": fashion},
@@ -87,13 +87,13 @@ def get_config() -> Config:
             ),
         },
         model=ModelConfig(
-            d_model=192, d_ff=512, num_heads=6, encoder_layers=4, decoder_layers=3, dropout=0.1
+            d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3, dropout=0.05
         ),
         data=DataConfig(batch_size=16),
         optimizer=OptimizerConfig(
             learning_rate=1.5e-3, warmup_steps=200, weight_decay=0.05, ema_decay=0.998
         ),
-        checkpoint=CheckpointConfig(every=500, validate_every=500, validate_batches=8),
+        checkpoint=CheckpointConfig(every=200, validate_every=200, validate_batches=6),
         report=True,
         eval_items=2000,
     )

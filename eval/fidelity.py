@@ -175,14 +175,19 @@ def _mean_rivals(items: Sequence[Item]) -> list[Rival]:
     return found
 
 
-def spell_rivals(rivals: Sequence[Rival], bits: float, rate: tuple[float, str]) -> str:
-    """ "WebP mosaic 21.3 at 2.10 bit/pixel; ...": each with the rate it really took."""
+def spell_rivals(
+    rivals: Sequence[Rival],
+    bits: float,
+    rate: tuple[float, str],
+    between: str = "; ",
+    short: bool = False,
+) -> str:
+    """ "WebP mosaic PSNR 21.3 dB at 2.10 bit/pixel; ...": each with the rate it really took. short: without the unit."""
     per = rate[0] / bits if bits else 0.0
     units = {"PSNR": "dB", "SNR": "dB", "SI-SDR": "dB", "log-mel": ""}
     out = []
     for rival in rivals:
         scores = ", ".join(spell(name, value, units[name]) for name, value in rival.scores.items())
-        out.append(
-            f"{rival.codec} {scores + ' ' if scores else ''}at {rival.bits * per:.2f} {rate[1]}"
-        )
-    return "; ".join(out)
+        took = f"{rival.bits * per:.2f}" + ("" if short else f" {rate[1]}")
+        out.append(f"{rival.codec} {scores + ' ' if scores else ''}at {took}")
+    return between.join(out)

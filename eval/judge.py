@@ -108,11 +108,17 @@ def nearest(
     queries: Sequence[Image], pool: Sequence[Image], size: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The closest image of the pool to each query by Euclidean distance of pixels: (index [N], RMS distance 0..255)."""
-    q = stack(queries, size).reshape(len(queries), -1)
     p = stack(pool, size).reshape(len(pool), -1)
-    squared = (q**2).sum(1)[:, None] + (p**2).sum(1)[None] - 2 * q @ p.T
-    index = squared.argmin(axis=1)
-    distance = np.sqrt(((q - p[index]) ** 2).mean(axis=1)) * 127.5
+    length = (p**2).sum(1)
+    index = np.zeros(len(queries), np.int64)
+    distance = np.zeros(len(queries))
+    for start in range(
+        0, len(queries), BATCH
+    ):  # a stretch at a time: the table of distances is large
+        q = stack(queries[start : start + BATCH], size).reshape(-1, p.shape[1])
+        best = (length[None] - 2 * q @ p.T).argmin(axis=1)
+        index[start : start + len(q)] = best
+        distance[start : start + len(q)] = np.sqrt(((q - p[best]) ** 2).mean(axis=1)) * 127.5
     return index, distance
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import optax
 import pytest
 
-from unitok.checkpoint import Checkpoints, damage, restore_params
+from unitok.checkpoint import Checkpoints, restore_params
+from unitok.checksums import damage
 from unitok.errors import InputError, RunError
 from unitok.vocabulary import Vocabulary, VocabularyMismatch
 

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unitok.config import Config, ConfigError, SourceConfig, TaskConfig, Template, TokenizerConfig
-from unitok.config import from_dict, to_dict
+from unitok.config import (
+    Config,
+    ConfigError,
+    SourceConfig,
+    TaskConfig,
+    Template,
+    TokenizerConfig,
+    from_dict,
+    to_dict,
+)
 from unitok.config_cli import differences, load_config, names, override, read_config, render
 from unitok.errors import InputError
 

@@ -26,7 +26,9 @@ LAYOUTS = {
 def save_random_t5(folder: Path, layout: str, dtype: str = "float32"):
     """A T5 of random weights, every one drawn anew so that none is at a value that hides a mistake."""
     torch = pytest.importorskip("torch", reason="torch is in the extra `torch`")
-    transformers = pytest.importorskip("transformers", reason="transformers is in the extra `torch`")
+    transformers = pytest.importorskip(
+        "transformers", reason="transformers is in the extra `torch`"
+    )
     from safetensors.torch import save_file
 
     torch.manual_seed(0)

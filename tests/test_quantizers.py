@@ -15,7 +15,7 @@ import pytest
 
 from unitok.tokenizers.quantizers import FSQ, EmaVQ, Product, Residual, draw_by_weight, nearest
 
-LEVELS = [(2,), (3, 2), (8, 6, 5), (8, 5, 5, 5), (7, 5, 5, 5, 5), (8, 8, 8, 6, 5)]
+LEVELS = [(2,), (3, 2), (8, 5, 5, 5), (8, 8, 8, 6, 5)]
 KEY = jax.random.key(0)
 
 
@@ -100,13 +100,13 @@ def test_ema_vq_revives_dead_codes() -> None:
 def test_ema_vq_fits_better_with_more_codes_and_is_reproducible() -> None:
     z = jnp.asarray(np.random.default_rng(1).normal(size=(600, 3)), jnp.float32)
     errors = []
-    for size in (4, 16, 64):
+    for size in (4, 64):
         quantizer = EmaVQ(size, 3)
         state, again = fitted(quantizer, z, 40), fitted(quantizer, z, 40)
         assert np.array_equal(state["codebook"], again["codebook"])
         back = quantizer.decode(state, quantizer.encode(state, z))
         errors.append(float(jnp.mean((back - z) ** 2)))
-    assert errors[0] > 1.5 * errors[1] > 2 * errors[2]
+    assert errors[0] > 3 * errors[1]
 
 
 def test_commitment_and_straight_through_have_gradients() -> None:
@@ -126,10 +126,7 @@ def test_commitment_and_straight_through_have_gradients() -> None:
 @pytest.mark.parametrize(
     "quantizer",
     [
-        EmaVQ(16, 4),
         FSQ((5, 4, 3, 2)),
-        Residual((EmaVQ(8, 4), EmaVQ(8, 4), EmaVQ(8, 4))),
-        Product((EmaVQ(8, 2), FSQ((4, 4)))),
         Product((Residual((EmaVQ(8, 2), EmaVQ(4, 2))), FSQ((3, 3)))),
     ],
     ids=lambda q: type(q).__name__,
@@ -147,12 +144,12 @@ def test_codes_in_range_and_encode_agrees_with_train(quantizer: object) -> None:
 def test_residual_stages_each_lower_the_error() -> None:
     z = jnp.asarray(np.random.default_rng(4).normal(size=(800, 4)), jnp.float32)
     errors = []
-    for depth in (1, 2, 3):
+    for depth in (1, 3):
         quantizer = Residual(tuple(EmaVQ(16, 4) for _ in range(depth)))
         state = fitted(quantizer, z, 40)
         back = quantizer.decode(state, quantizer.encode(state, z))
         errors.append(float(jnp.mean((back - z) ** 2)))
-    assert errors[0] > 1.3 * errors[1] > 1.6 * errors[2]
+    assert errors[0] > 3 * errors[1]
 
 
 def test_draw_by_weight_follows_the_weights() -> None:

@@ -48,11 +48,9 @@ def fit_codec(
     key = jax.random.key(seed)
     params = codec.init(key)
     state = quantizer.init(key)
-    decay = max(0.9, 1 - 10 / steps)
-    optimizer = adamw(learning_rate, steps)
+    optimizer, run = _make_step(codec, quantizer, loss, learning_rate, steps)
     copy = functools.partial(jax.tree.map, jnp.copy)  # donated: no buffer may appear twice
     carry = (params, copy(params), copy(state), optimizer.init(params))
-    run = _make_step(codec, quantizer, loss, optimizer, decay)
     progress = _Progress(quantizer, steps, log)
     for step in range(steps):
         carry, metrics = run(carry, draw(rng, batch_size), jax.random.fold_in(key, step))
@@ -70,7 +68,12 @@ def adamw(learning_rate: float, steps: int) -> Any:
     )
 
 
-def _make_step(codec: Any, quantizer: Any, loss: Any, optimizer: Any, decay: float) -> Any:
+@functools.lru_cache(maxsize=8)  # the same fit again, with another seed say, compiles nothing
+def _make_step(
+    codec: Any, quantizer: Any, loss: Any, learning_rate: float, steps: int
+) -> tuple[Any, Any]:
+    optimizer, decay = adamw(learning_rate, steps), max(0.9, 1 - 10 / steps)
+
     def objective(params: Any, state: Any, x: Array, key: Array) -> tuple[Array, Any]:
         z = codec.encode(params, x)
         quantized, codes, commitment, state = quantizer.train(state, z, key)
@@ -88,7 +91,7 @@ def _make_step(codec: Any, quantizer: Any, loss: Any, optimizer: Any, decay: flo
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
         return (params, average, state, moments), {"loss": value, "codes": codes, "mse": error}
 
-    return step
+    return optimizer, step
 
 
 class _Progress:

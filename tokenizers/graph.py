@@ -20,6 +20,7 @@ from unitok.interfaces import Grammar
 from unitok.tokenizers import graph_grammar as gg
 from unitok.tokenizers.base import BaseTokenizer
 from unitok.tokenizers.graph_grammar import BASE, TABLE
+from unitok.tokenizers.graph_read import Reader, bits_of
 from unitok.tokenizers.graph_walk import Union, walk
 from unitok.values import Graph, ValueRefused
 
@@ -74,7 +75,7 @@ class GraphTokenizer(BaseTokenizer):
 
     def decode(self, ids: np.ndarray, context: Any = None) -> Graph:
         """The graph. Raises ValueError where the tokens are not one."""
-        return _Reader(self.check_ids(ids).tolist()).graph()
+        return Reader(self.check_ids(ids).tolist()).graph()
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """int32 [n, 3]: token, its node, and the node it refers to (its own where there is none)."""
@@ -99,8 +100,8 @@ class GraphTokenizer(BaseTokenizer):
         return gg.GraphGrammar(directed, node_labels, edge_labels, most)
 
     def bits_per_item(self, value: Graph) -> float:
-        """Each token, the end counted, at the logarithm of the choices that its place leaves."""
-        return _bits_of(self.encode(value).tolist())
+        """Each token, the end counted, at the logarithm of the choices its place leaves: see `bits_of`."""
+        return bits_of(self.encode(value).tolist())
 
 
 def _check(value: Any) -> None:
@@ -251,112 +252,3 @@ def _label_columns(labels_I: np.ndarray, first: int, table: int) -> list[np.ndar
         digit_I = gg.DIGIT + (labels_I >> (4 * power)) % BASE
         columns.append(np.where(~inside_I & (power < digits_I), digit_I, ABSENT))
     return columns
-
-
-# ---- tokens to a graph --------------------------------------------------------------------
-
-
-class _Reader:
-    """Reads tokens from left to right. Every token that has no meaning where it stands is a ValueError."""
-
-    def __init__(self, ids: list[int]) -> None:
-        self.ids, self.at = ids, 0
-
-    def graph(self) -> Graph:
-        ids = self.ids
-        if not ids or ids[0] >= gg.EMPTY + 8:
-            raise ValueError("graph: want a header as the first token")
-        bits = self.bits = ids[0] % 8
-        nodes, edges, self.edge_labels, node_labels = 0, [], [], []
-        linked, last = False, -1
-        empty = ids[0] >= gg.EMPTY
-        while self.at < len(ids):
-            code = ids[self.at]
-            self.at += 1
-            if gg.LINKED <= code <= gg.JUMP or (self.at == 1 and not empty):
-                if empty or nodes >= gg.MAX_NODES:
-                    raise ValueError("graph: a node in an empty graph, or too many")
-                linked, last = gg.LINKED <= code < gg.JUMP, -1
-                nodes += 1
-                if linked:
-                    edges += self._edge(nodes - 2, nodes - 1, code - gg.LINKED)
-                if bits & gg.NODE_LABELS:
-                    node_labels.append(self._label(gg.NODE, gg.NODE_TABLE))
-            elif gg.REF <= code < gg.NODE and nodes:
-                if code < gg.FAR:
-                    kind, distance = divmod(code - gg.REF, TABLE)
-                else:
-                    kind = code - gg.FAR
-                    distance = self._number(len(f"{nodes - 1:x}"))
-                if distance <= last or distance >= nodes or (linked and distance == 1):
-                    raise ValueError(
-                        f"graph: at token {self.at} a reference {distance} back from node {nodes - 1}, "
-                        f"after one {last} back: not a node, out of order, or an edge given twice"
-                    )
-                last = distance
-                edges += self._edge(nodes - 1 - distance, nodes - 1, kind)
-            elif self.at > 1 or not empty:
-                raise ValueError(f"graph: token {code} has no meaning at {self.at - 1}")
-        return Graph(
-            nodes,
-            np.array(edges, np.int64).reshape(-1, 2),
-            bool(bits & gg.DIRECTED),
-            np.array(node_labels, np.int64) if bits & gg.NODE_LABELS else None,
-            np.array(self.edge_labels, np.int64) if bits & gg.EDGE_LABELS else None,
-        )
-
-    def _edge(self, older: int, newer: int, kind: int) -> list[tuple[int, int]]:
-        if kind and (older == newer or not self.bits & gg.DIRECTED):
-            raise ValueError(f"graph: an edge of kind {kind} in a loop or an undirected graph")
-        edges = [[(older, newer)], [(newer, older)], [(older, newer), (newer, older)]][kind]
-        if self.bits & gg.EDGE_LABELS:
-            self.edge_labels += [self._label(gg.EDGE, gg.EDGE_TABLE) for _ in edges]
-        return edges
-
-    def _label(self, first: int, table: int) -> int:
-        code = self.ids[self.at] if self.at < len(self.ids) else -1
-        self.at += 1
-        if first <= code < first + table:
-            return code - first
-        if not gg.SPELLED <= code < gg.DIGIT:
-            raise ValueError(f"graph: want a label at token {self.at - 1}")
-        number = self._number(code - gg.SPELLED + 1)
-        if number >= 1 << 63:
-            raise ValueError(f"graph: the label {number} is beyond 63 bits")
-        return number
-
-    def _number(self, digits: int) -> int:
-        part = self.ids[self.at : self.at + digits]
-        if len(part) < digits or min(part) < gg.DIGIT:
-            raise ValueError(f"graph: want {digits} digits at token {self.at}")
-        self.at += digits
-        number = 0
-        for code in part:
-            number = number * BASE + code - gg.DIGIT
-        return number
-
-
-def _bits_of(ids: list[int]) -> float:
-    """Sum of the logarithms of how many codes may stand where each token stands (budgets apart)."""
-    bits = ids[0] % 8
-    kinds = gg.KINDS if bits & gg.DIRECTED else 1
-    node = last = -1
-    linked = False
-    total = 4.0  # the header
-    for code in [*ids[1:], None] if ids[0] < gg.EMPTY else []:
-        node = max(node, 0)
-        if code is not None and gg.NODE <= code < gg.SIZE:  # a label, or digits
-            choices = gg.NODE_TABLE if code < gg.EDGE else gg.EDGE_TABLE
-            total += np.log2(BASE if code >= gg.DIGIT else choices + gg.MOST_DIGITS)
-            continue
-        near = max(0, min(node, TABLE - 1) - last - (linked and last < 1 <= node))
-        loops = (kinds - 1) * (last < 0)  # a loop has one kind
-        far = kinds * (node >= TABLE)
-        total += np.log2(kinds + 2 + kinds * near - loops + far)
-        if code is None:
-            continue
-        if gg.LINKED <= code <= gg.JUMP:
-            node, last, linked = node + 1, -1, code < gg.JUMP
-        else:
-            last = (code - gg.REF) % TABLE if code < gg.FAR else TABLE
-    return float(total)

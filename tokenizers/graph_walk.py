@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import pairwise
 
 import numpy as np
 
@@ -124,7 +125,7 @@ def _trails(
     order: list[int] = []
     linked = bytearray(len(key))
     dead_end = 2 * weight  # keys below it have at most one unvisited neighbour
-    for start, stop in zip(starts, starts[1:]):
+    for start, stop in pairwise(starts):
         waiting: list[int] = []  # keys of dead ends, some of them out of date
         at, node = start, -1
         for index in range(start, stop):

@@ -92,8 +92,7 @@ class EmaVQ:
 
     def _from_data(self, state: State, z_Nd: Array, key: Array) -> State:
         """A codebook of batch vectors; codes that no vector chose count as dead, hence move at once."""
-        picked_K = jax.random.choice(key, len(z_Nd), (self.size,), replace=len(z_Nd) < self.size)
-        codebook_Kd = z_Nd[picked_K]
+        codebook_Kd = z_Nd[draw_by_weight(key, jnp.ones(len(z_Nd)), self.size)]
         counts_K, sums_Kd = self._tally(nearest(codebook_Kd, z_Nd)[0], z_Nd)
         return {
             "codebook": codebook_Kd,
@@ -139,11 +138,10 @@ def nearest(codebook_Kd: Array, z: Array) -> tuple[Array, Array]:
 
 
 def draw_by_weight(key: Array, weight_N: Array, count: int) -> Array:
-    """Indices int32 [count] drawn in proportion to weight_N by systematic resampling: few repeats."""
+    """Indices int32 [count] drawn in proportion to weight_N: systematic sampling, as few repeats as can be."""
     cumulative_N = jnp.cumsum(weight_N + 1e-12)
-    points = (jnp.arange(count) + jax.random.uniform(key)) / count * cumulative_N[-1]
-    index = jnp.minimum(jnp.searchsorted(cumulative_N, points), len(weight_N) - 1)
-    return jax.random.permutation(key, index)
+    points = (jnp.arange(count) / count + jax.random.uniform(key)) % 1 * cumulative_N[-1]
+    return jnp.minimum(jnp.searchsorted(cumulative_N, points), len(weight_N) - 1)
 
 
 @dataclass(frozen=True)

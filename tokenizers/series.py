@@ -85,10 +85,14 @@ class SeriesTokenizer(BaseTokenizer):
         if contexts is not None or {type(value) for value in values} - {Series}:
             for value, context in zip(values, contexts or [None] * len(values)):
                 check_series(value, context)
-        groups: dict[tuple, list[int]] = {}
-        for index, value in enumerate(values):
-            alone = contexts is None or contexts[index] is None
-            groups.setdefault((value.values.shape, value.freq, alone), []).append(index)
+        kinds = [(value.values.shape, value.freq) for value in values]
+        groups: dict[tuple, Sequence[int]] = {}
+        if contexts is None and len(set(kinds)) == 1:
+            groups[(*kinds[0], True)] = range(len(values))
+        else:
+            for index, kind in enumerate(kinds):
+                alone = contexts is None or contexts[index] is None
+                groups.setdefault((*kind, alone), []).append(index)  # type: ignore[attr-defined]
         out: list[Any] = [None] * len(values)
         for ((length, channels), freq, alone), members in groups.items():
             check_series(values[members[0]], None)
@@ -110,13 +114,15 @@ class SeriesTokenizer(BaseTokenizer):
         x_RT = np.ascontiguousarray(x_BTC.transpose(0, 2, 1)).reshape(count * channels, length)
         if contexts is None:
             summary = sb.Summary.of(x_RT)
-            location_R, scale_R = sb.location_scale(x_RT, summary)
+            if self.mode == "lattice":
+                may_R = sb.may_be_lattice(summary)  # now, while the sorted rows are in the cache
+            location_R, scale_R, away_RT = sb.location_scale(x_RT, summary)
             whole = summary.complete
         else:
-            whole = False
+            away_RT, whole, may_R = None, False, np.ones(len(x_RT), bool)
             pairs = [sb.context_location_scale(_rows(context)) for context in contexts]
             location_R, scale_R = (np.concatenate(parts) for parts in zip(*pairs))
-        ids_RT = sb.bins(x_RT, location_R, scale_R, whole=whole)
+        ids_RT = sb.bins(x_RT, location_R, scale_R, away_RT, whole=whole)
         base = "refine" if self.mode == "refine" else "plain"
         alone = contexts is None
         out_Bn = _assemble(base, head, location_R, scale_R, ids_RT, count, alone, whole)
@@ -125,7 +131,6 @@ class SeriesTokenizer(BaseTokenizer):
         if self.mode == "refine":
             places_RT = sb.refinements(x_RT, ids_RT, location_R, scale_R)
             return _with_places(out_Bn, places_RT.reshape(count, channels, length))
-        may_R = sb.may_be_lattice(summary) if contexts is None else np.ones(len(x_RT), bool)
         for b in np.flatnonzero(may_R.reshape(count, channels).all(axis=1)):
             rows = x_RT[b * channels : (b + 1) * channels]
             context = None if contexts is None else contexts[b]

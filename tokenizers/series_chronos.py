@@ -38,13 +38,19 @@ _EDGES = (CENTERS[1:] + CENTERS[:-1]) / np.float32(2)
 _LOWER = np.concatenate([[-np.inf], _EDGES]).astype(np.float32)
 _UPPER = np.concatenate([_EDGES, [np.inf]]).astype(np.float32)
 _PER_UNIT = np.float32((len(CENTERS) - 1) / (2 * LIMIT))
+_MIDDLE = np.float32((len(CENTERS) - 1) / 2 + 0.5)  # the place of 0, rounding by floor
 
 
 def mean_scale(x_RT: np.ndarray) -> np.ndarray:
     """Mean absolute value of what is not missing, float32 [R]; 1 where that is 0 or nothing is there."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        counts_R = (~np.isnan(x_RT)).sum(axis=-1)
-        scale_R = (np.nansum(np.abs(x_RT), axis=-1, dtype=np.float64) / counts_R).astype(np.float32)
+    size_RT = np.abs(x_RT)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        scale_R = size_RT.sum(axis=-1) / np.float32(x_RT.shape[1])
+        odd = np.flatnonzero(~np.isfinite(scale_R))  # missing values, or a sum beyond float32
+        there = ~np.isnan(size_RT[odd])
+        total = np.nansum(size_RT[odd], axis=-1)
+        total = np.where(np.isfinite(total), total, np.nansum(size_RT[odd].astype(float), axis=-1))
+        scale_R[odd] = total / there.sum(axis=-1)
     return np.where(scale_R > 0, scale_R, np.float32(1))
 
 
@@ -56,18 +62,23 @@ def bin_ids(x_RT: np.ndarray, scale_R: np.ndarray) -> np.ndarray:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         scaled_RT = x_RT / scale_R[:, None]
-        place_RT = np.clip((scaled_RT + np.float32(LIMIT)) * _PER_UNIT, 0, len(_EDGES))
-        missing_RT = np.isnan(place_RT)
-        place_RT[missing_RT] = 0
-        place_RT += np.float32(0.5)
-        bin_RT = place_RT.astype(np.int32)
+        place_RT = scaled_RT * _PER_UNIT
+        place_RT += _MIDDLE
+        np.clip(place_RT, 0, len(_EDGES), out=place_RT)
+        floor_RT = np.floor(place_RT)
+        ids_RT = floor_RT.astype(np.int32)
+        ids_RT += np.int32(SPECIAL + 1)
         # within 1 % of an edge the closed form may round to the wrong side: look the edge up there
-        near = np.flatnonzero(np.abs(place_RT - np.rint(place_RT)) < 0.01)
-        at, x = np.minimum(bin_RT.ravel()[near], len(_EDGES)), scaled_RT.ravel()[near]
-    bin_RT.ravel()[near] = at + (x >= _UPPER[at]) - (x < _LOWER[at])
-    ids_RT = bin_RT + np.int32(SPECIAL + 1)
-    ids_RT[scaled_RT < -1e20] = SPECIAL
-    ids_RT[missing_RT] = PAD
+        floor_RT -= place_RT
+        floor_RT += np.float32(0.5)
+        np.abs(floor_RT, out=floor_RT)
+        near = np.flatnonzero(floor_RT > np.float32(0.49))
+        x, ids = scaled_RT.ravel()[near], ids_RT.ravel()
+        at = ids[near] - (SPECIAL + 1)
+        ids[near] += (x >= _UPPER[at]).astype(np.int32) - (x < _LOWER[at])
+        if not scaled_RT.min(initial=0) > -1e20:  # something is missing, or as low as that
+            ids_RT[scaled_RT < -1e20] = SPECIAL
+            ids_RT[np.isnan(scaled_RT)] = PAD
     return ids_RT
 
 

@@ -45,14 +45,7 @@ def fit(config: TokenizerConfig, values: Sequence[Any], log: Log = print) -> Tok
     Of config.fit those settings count that the class's `fit` takes (steps, batch_size, ...).
     Raises InputError for a name that is not registered, a class that needs no fitting, a wrong option.
     """
-    from unitok import registry
-
-    try:
-        cls = registry.tokenizer_class(config.name)
-    except KeyError as error:
-        raise InputError(str(error.args[0])) from None
-    if not callable(getattr(cls, "fit", None)):
-        raise InputError(f"tokenizer {config.name!r}: nothing to fit; it is ready as it is")
+    cls = fittable(config.name)
     known = set(inspect.signature(cls.fit).parameters)
     settings = vars(config.fit or FitConfig())
     chosen = {k: v for k, v in settings.items() if k in known - {"values", "log"}}
@@ -61,6 +54,19 @@ def fit(config: TokenizerConfig, values: Sequence[Any], log: Log = print) -> Tok
         return cls.fit(values, log=log, **chosen, **config.options)
     except (TypeError, ValueError) as error:
         raise InputError(f"tokenizer {config.name!r}: {error}") from error
+
+
+def fittable(name: str) -> Any:
+    """The registered class. Raises InputError where there is none, or where it needs no fitting."""
+    from unitok import registry
+
+    try:
+        cls = registry.tokenizer_class(name)
+    except KeyError as error:
+        raise InputError(str(error.args[0])) from None
+    if not callable(getattr(cls, "fit", None)):
+        raise InputError(f"tokenizer {name!r}: nothing to fit; it is ready as it is")
+    return cls
 
 
 def check_options(cls: Any, options: Mapping[str, Any]) -> None:
@@ -89,7 +95,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("modality", nargs="?", help="registered name: image, text, ...")
     parser.add_argument("--data", nargs="+", default=[], metavar="PATH", help="files or folders")
-    parser.add_argument("--config", metavar="FILE", help="a recipe: get_config() and get_values()")
+    parser.add_argument("--config", metavar="FILE", help="a recipe, instead of modality and data")
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write")
     for field in ("steps", "batch_size", "limit", "seed"):
         parser.add_argument(f"--{field}", type=int, metavar="N")
@@ -99,11 +105,14 @@ def main(argv: list[str]) -> int:
     if (out / "tokenizer.json").exists():
         raise InputError(f"{out}: holds a tokenizer already; choose another --out or remove it")
     if (flags.config is None) == (flags.modality is None):
-        raise InputError("unitok fit: give either a modality with --data, or --config=FILE")
-    config, values = _recipe(flags.config) if flags.config else _from_files(flags)
-    config = _overridden(config, flags, _options(rest))
+        raise InputError("fit: give either a modality with --data, or --config=FILE")
+    options = _options(rest)
+    if flags.modality:  # before any file is read
+        check_options(fittable(flags.modality), options)
+    config, values, shown = _recipe(flags.config) if flags.config else _from_files(flags)
+    config = _overridden(config, flags, options)
     start = time.perf_counter()
-    kept, shown = _split(values, config.fit.limit, config.fit.seed)
+    kept, shown = _split(values, shown, config.fit.limit, config.fit.seed)
     print(f"{config.name}: fitting on {len(kept)} values, {len(shown)} held out", flush=True)
     tokenizer = fit(config, kept, log=lambda line: print(line, flush=True))
     tokenizer.save(out)
@@ -116,27 +125,31 @@ def main(argv: list[str]) -> int:
 # ---- what is asked for --------------------------------------------------------------------------
 
 
-def _recipe(file: str) -> tuple[TokenizerConfig, list[Any]]:
+def _recipe(file: str) -> tuple[TokenizerConfig, list[Any], list[Any]]:
+    """(config, values to fit on, values held out) of a file that defines get_config, get_values, get_held_out."""
     path = Path(file)
     if not path.is_file():
-        raise InputError(f"{path}: not found; --config names a recipe such as configs/tokenizers/image.py")
+        raise InputError(
+            f"{path}: not found; --config names a recipe such as configs/tokenizers/image.py"
+        )
     spec = importlib.util.spec_from_file_location("unitok_recipe", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if not hasattr(module, "get_config") or not hasattr(module, "get_values"):
-        raise InputError(f"{path}: a recipe defines get_config() and get_values()")
-    return module.get_config(), list(module.get_values())
+    missing = [f for f in ("get_config", "get_values", "get_held_out") if not hasattr(module, f)]
+    if missing:
+        raise InputError(f"{path}: no recipe; it does not define {', '.join(missing)}")
+    return module.get_config(), list(module.get_values()), list(module.get_held_out())
 
 
-def _from_files(flags: argparse.Namespace) -> tuple[TokenizerConfig, list[Any]]:
+def _from_files(flags: argparse.Namespace) -> tuple[TokenizerConfig, list[Any], list[Any]]:
     if not flags.data:
-        raise InputError("unitok fit: --data=PATH... is missing; name files or folders")
+        raise InputError("fit: --data=PATH... is missing; name files or folders")
     values = [value for path in flags.data for value in read_values(Path(path), flags.modality)]
     if not values:
         raise InputError(f"--data: no {flags.modality} file in {', '.join(flags.data)}")
-    return TokenizerConfig(name=flags.modality), values
+    return TokenizerConfig(name=flags.modality), values, []
 
 
 def read_values(path: Path, modality: str) -> list[Any]:
@@ -164,7 +177,7 @@ def _options(rest: list[str]) -> dict[str, Any]:
     for item in rest:
         name, equals, text = item.removeprefix("--").partition("=")
         if not item.startswith("--") or not equals:
-            raise InputError(f"unitok fit: {item!r}: want --option=value")
+            raise InputError(f"fit: {item!r}: want --option=value")
         try:
             options[name] = json.loads(text)
         except json.JSONDecodeError:
@@ -183,11 +196,15 @@ def _overridden(
     )
 
 
-def _split(values: list[Any], limit: int | None, seed: int) -> tuple[list[Any], list[Any]]:
-    """(to fit on, held out): one in ten of twenty or more is held out, and not more than are reported."""
+def _split(
+    values: list[Any], held_out: list[Any], limit: int | None, seed: int
+) -> tuple[list[Any], list[Any]]:
+    """(to fit on, to report on): where nothing is held out yet, one in ten of twenty or more is."""
     order = np.random.default_rng(seed).permutation(len(values))
     chosen = [values[i] for i in order[: limit or len(values)]]
-    out = min(len(chosen) // HELD_OUT, REPORTED) if len(chosen) >= 2 * HELD_OUT else 0
+    if held_out or len(chosen) < 2 * HELD_OUT:
+        return chosen, held_out[:REPORTED]
+    out = min(len(chosen) // HELD_OUT, REPORTED)
     return chosen[out:], chosen[:out]
 
 
@@ -197,12 +214,16 @@ def _split(values: list[Any], limit: int | None, seed: int) -> tuple[list[Any], 
 def summary(tokenizer: Any, values: Sequence[Any]) -> list[str]:
     """Rate, use of the codes and fidelity over `values`, a line each."""
     ids = tokenizer.encode_batch(values)
-    used, perplexity = _usage(np.concatenate(ids), tokenizer.size)
+    learned = getattr(
+        tokenizer, "num_codes", tokenizer.size
+    )  # the last ones; before them the header's
+    codes = np.concatenate(ids) - (tokenizer.size - learned)
+    used, perplexity = _usage(codes[codes >= 0], learned)
     tokens = np.mean([len(one) for one in ids])
     bits = np.mean([tokenizer.bits_per_item(value) for value in values])
     lines = [
         f"over {len(values)} values: {tokens:.1f} tokens and {bits:.0f} bits a value",
-        f"codes used {used} of {tokenizer.size}, perplexity {perplexity:.0f}",
+        f"codes used {used} of {learned}, perplexity {perplexity:.0f}",
     ]
     if isinstance(values[0], Image):
         from unitok.metrics.images import psnr

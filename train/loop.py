@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from unitok.checkpoint import Checkpoints, State, grow
@@ -45,10 +46,18 @@ def train(config: Config, tokenizers: Mapping[str, Tokenizer] | None = None) -> 
     runtime.use_compilation_cache()
     with lock_run(workdir) if first else contextlib.nullcontext():
         Training(config, workdir, tokenizers).run()
-    if config.report and first:
+    if config.report and jax.process_count() > 1:
+        _say(f"the report is made by one process: unitok eval --checkpoint={workdir}")
+    elif config.report:
         (report,) = entry_points(group="unitok.programs", name="report")
         report.load()(workdir)
     return workdir
+
+
+def _say(line: str) -> None:
+    """A line of the first process."""
+    if jax.process_index() == 0:
+        print(line, flush=True)
 
 
 class Training:
@@ -58,9 +67,10 @@ class Training:
         self, config: Config, workdir: Path, given: Mapping[str, Tokenizer] | None = None
     ) -> None:
         self.config, self.workdir = config, workdir
-        self.say(render(config))
-        opened, self._same_stream = prepare.open_run(config, workdir, given, self.say)
+        _say(render(config, width=600))
+        opened, self._same_stream = prepare.open_together(config, workdir, given, _say)
         self.vocabulary = opened.vocabulary
+        self.roof = telemetry.matmul_roof(config.model.dtype)
         self.mesh = make_mesh(config.mesh)
         self.rows = batch_sharding(self.mesh)
         feed, feeds = runtime.feeding(self.rows, config)
@@ -77,11 +87,7 @@ class Training:
         self.eval_stream = open_stream(split="eval", lengths=self.stream.lengths)
         model = EncoderDecoder(config.model, TableSizes.from_vocabulary(opened.vocabulary))
         self.steps = Steps(model, config, self.mesh)
-        self.checkpoints = Checkpoints(workdir, config.checkpoint.keep, opened.vocabulary, self.say)
-
-    def say(self, line: str) -> None:
-        if jax.process_index() == 0:
-            print(line, flush=True)
+        self.checkpoints = Checkpoints(workdir, config.checkpoint.keep, opened.vocabulary, _say)
 
     # ---- the loop -------------------------------------------------------------------------
 
@@ -91,7 +97,7 @@ class Training:
         with jax.set_mesh(self.mesh), runtime.StopRequest().listening() as stop:
             start, state = self.begin()
             if start >= config.steps:
-                self.say(f"step {start} of {config.steps} is there already: nothing left to train")
+                _say(f"step {start} of {config.steps} is there already: nothing left to train")
                 return
             recorder = self._recorder(start)
             # XLA's virtual CPU devices can deadlock when steps overlap (seen on jax 0.10).
@@ -124,7 +130,7 @@ class Training:
         S, T = self.stream.lengths
         rows, batch = self.vocabulary.padded_size, self.config.data.batch_size
         recorder.step_flops = telemetry.step_flops(self.config.model, rows, batch, S, T)
-        recorder.roof = telemetry.matmul_roof(self.config.model.dtype)
+        recorder.roof = self.roof
         return recorder
 
     def validate(self, step: int, state: State, recorder: telemetry.Recorder) -> dict[str, Any]:
@@ -169,8 +175,8 @@ class Training:
             if self._same_stream:
                 self.stream.restore(position)
             else:
-                self.say("data: the mixture is not the one before; its stream begins anew")
-            self.say(f"going on from step {step}")
+                _say("data: the mixture is not the one before; its stream begins anew")
+            _say(f"going on from step {step}")
             return step, state
         state = self.steps.init()
         if self.config.init_from is None:
@@ -179,7 +185,7 @@ class Training:
 
     def _inherit(self, fresh: State) -> State:
         """Parameters of another run, with its moments and average where this optimiser has them too."""
-        parent = Checkpoints(str(self.config.init_from), log=self.say)
+        parent = Checkpoints(str(self.config.init_from), log=_say)
         sizes = TableSizes.from_vocabulary(parent.vocabulary)
         theirs = Steps(EncoderDecoder(self.config.model, sizes), self.config, self.mesh)
         abstract = theirs.abstract_state()
@@ -188,10 +194,11 @@ class Training:
         wanted = {name: abstract[name] for name in parts}
         _, state, _ = parent.restore(wanted, step)
         if "ema" in fresh:
-            state.setdefault("ema", state["params"])
+            # A copy: an array cannot be donated under two names.
+            state.setdefault("ema", jax.tree.map(jnp.copy, state["params"]))
         kept = {name: fresh[name] for name in state}
         state = grow(state, kept, parent.vocabulary, self.vocabulary)
         if "optimizer" in state:
             state["optimizer"] = optim.restart_schedule(state["optimizer"])
-        self.say(f"starting from {', '.join(sorted(parts))} of {parent.path / str(step)}")
+        _say(f"starting from {', '.join(sorted(parts))} of {parent.path / str(step)}")
         return fresh | state

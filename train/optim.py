@@ -27,7 +27,7 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
         start = max(warmup, 1)
 
         def decay(count: Any) -> Any:
-            return peak * jnp.sqrt(start / (count + start))
+            return peak * jnp.sqrt(start / (jnp.maximum(count, 0) + start))
     else:
         decay = optax.constant_schedule(peak)
     if warmup == 0:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from unitok import registry
@@ -17,6 +18,7 @@ from unitok.data.sources import build_source
 from unitok.errors import InputError
 from unitok.interfaces import Tokenizer
 from unitok.run import Run, read_run, write_run
+from unitok.train import runtime
 from unitok.vocabulary import Vocabulary
 
 Say = Callable[[str], None]
@@ -24,6 +26,18 @@ Say = Callable[[str], None]
 FREE = ("dtype", "remat", "scan_layers", "dropout")
 # Parts of the config that the data stream is a function of: when one changes, it begins anew.
 STREAM = ("seed", "tokenizers", "sources", "tasks", "data")
+
+
+def open_together(
+    config: Config, workdir: Path, given: Mapping[str, Tokenizer] | None, say: Say
+) -> tuple[Run, bool]:
+    """`open_run` by the first process; the others read what it wrote."""
+    if jax.process_index() == 0:
+        run, same_stream = open_run(config, workdir, given, say)
+        runtime.broadcast(int(same_stream))
+        return run, same_stream
+    same_stream = bool(runtime.broadcast(0))
+    return read_run(workdir, given), same_stream
 
 
 def open_run(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from unitok.config import Config, ConfigError
@@ -62,6 +63,13 @@ def barrier(name: str) -> None:
     """Until every process is here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def broadcast(number: int) -> int:
+    """The first process' number, in every process, once all have asked."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
 # ---- batches ------------------------------------------------------------------------------

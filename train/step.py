@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from unitok.checkpoint import State
-from unitok.config import Config, LossConfig
+from unitok.config import Config
 from unitok.interfaces import Batch
 from unitok.model import EncoderDecoder
 from unitok.sharding import BATCH, batch_sharding, param_shardings
@@ -86,7 +86,7 @@ class Steps:
         # By update, not by step: after a skipped batch all goes on as if it had never been.
         key = jax.random.fold_in(jax.random.wrap_key_data(progress["key"]), progress["updates"])
         loss, metrics, grads = self._gradients(params, batch, key)
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         updates, optimizer = self.optimizer.update(grads, state["optimizer"], params)
         new = {"params": optax.apply_updates(params, updates), "optimizer": optimizer}

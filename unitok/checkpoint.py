@@ -11,10 +11,8 @@ so that the predictor reads `params` or `ema` without the optimizer.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,12 +25,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from unitok.checksums import MANIFEST, damage, read_manifest, remove, write_manifest
 from unitok.errors import InputError, RunError
-from unitok.run import read_vocabulary, sync_folder, write_json
+from unitok.run import read_vocabulary
 from unitok.vocabulary import Vocabulary
 
 State = dict[str, Any]
-MANIFEST = "manifest.json"
 
 
 def _to_stderr(line: str) -> None:
@@ -83,7 +81,7 @@ class Checkpoints:
         """The step of least validation loss, or None where no step was saved with one."""
         losses = {}
         for step in self.steps():
-            manifest = _read_manifest(self._folder(step))
+            manifest = read_manifest(self._folder(step))
             loss = (manifest or {}).get("metrics", {}).get("loss")
             if isinstance(loss, float | int) and math.isfinite(loss):
                 losses[step] = loss
@@ -91,7 +89,7 @@ class Checkpoints:
 
     def metrics(self, step: int) -> dict[str, Any]:
         """What was saved with a step, {} where its manifest cannot be read."""
-        return (_read_manifest(self._folder(step)) or {}).get("metrics", {})
+        return (read_manifest(self._folder(step)) or {}).get("metrics", {})
 
     def _folder(self, step: int) -> Path:
         return self.path / str(step)
@@ -115,7 +113,7 @@ class Checkpoints:
             "arrays": _signature(state),
         }
         if jax.process_index() == 0:
-            _remove(self._folder(step))  # a step written again after falling back behind it
+            remove(self._folder(step))  # a step written again after falling back behind it
         _barrier("unitok save")
         try:
             response = ocp.save_checkpointables_async(self._folder(step), state)
@@ -131,8 +129,7 @@ class Checkpoints:
         if jax.process_index() != 0:
             return
         folder = self._folder(manifest["step"])
-        manifest["files"] = _checksums(folder)
-        write_json(folder / MANIFEST, manifest | {"sha256": _digest(manifest)})
+        write_manifest(folder, manifest)
         self._damaged.discard(manifest["step"])
         self._prune()
 
@@ -159,7 +156,7 @@ class Checkpoints:
         kept = {str(step) for step in [*self.steps()[-self.keep :], self.best_step()]}
         for folder in self.path.iterdir():
             if folder.is_dir() and folder.name not in kept:
-                _remove(folder)
+                remove(folder)
 
     # ---- restoring --------------------------------------------------------------------------
 
@@ -172,7 +169,7 @@ class Checkpoints:
         VocabularyMismatch; RunError where no step is intact.
         """
         step = self.intact_step(step)
-        manifest = _read_manifest(self._folder(step))
+        manifest = read_manifest(self._folder(step))
         assert manifest is not None, "verified above"
         saved = Vocabulary.from_manifest(manifest["vocabulary"])
         here = f"run {self._workdir}"
@@ -183,7 +180,7 @@ class Checkpoints:
 
     def matching(self, step: int, abstract_state: State) -> list[str]:
         """Names of the parts of the state that were saved with just these arrays."""
-        saved = (_read_manifest(self._folder(step)) or {}).get("arrays", {})
+        saved = (read_manifest(self._folder(step)) or {}).get("arrays", {})
         parts = []
         for name, part in abstract_state.items():
             mine = {key: shape for key, (shape, _) in _signature({name: part}).items()}
@@ -251,7 +248,7 @@ def restore_params(
     """
     checkpoints = Checkpoints(workdir)
     step = checkpoints.intact_step(step)
-    manifest = _read_manifest(checkpoints._folder(step))
+    manifest = read_manifest(checkpoints._folder(step))
     arrays = (manifest or {})["arrays"]
     name = "ema" if ema and any(key.startswith("ema/") for key in arrays) else "params"
     if abstract is None:
@@ -291,57 +288,6 @@ def grow(state: State, fresh: State, old: Vocabulary, new: Vocabulary) -> State:
     return jax.jit(
         lambda a, b: jax.tree_util.tree_map_with_path(merge, a, b), out_shardings=shardings
     )(fresh, state)
-
-
-# ---- files and their checksums ------------------------------------------------------------
-
-
-def damage(folder: Path) -> str | None:
-    """What is wrong with a saved step, or None: every file there, of its size, with its SHA-256."""
-    manifest = _read_manifest(folder)
-    if manifest is None:
-        return f"{MANIFEST} is missing or does not match its own checksum"
-    for name, (size, checksum) in manifest["files"].items():
-        file = folder / name
-        try:
-            if file.stat().st_size != size:
-                return f"{name} has {file.stat().st_size} bytes instead of {size}"
-            if _sha256(file) != checksum:
-                return f"{name} does not match its checksum"
-        except OSError as error:
-            return f"{name}: {error.strerror}"
-    return None
-
-
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        checksum = manifest.pop("sha256")
-        return manifest if checksum == _digest(manifest) else None
-    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
-        return None
-
-
-def _checksums(folder: Path) -> dict[str, tuple[int, str]]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {p.relative_to(folder).as_posix(): (p.stat().st_size, _sha256(p)) for p in files}
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _digest(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _remove(folder: Path) -> None:
-    """The manifest first, so that a half-removed step does not count."""
-    if folder.is_dir():
-        (folder / MANIFEST).unlink(missing_ok=True)
-        sync_folder(folder)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 # ---- pytrees ------------------------------------------------------------------------------

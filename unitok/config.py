@@ -418,7 +418,7 @@ def convert(value: Any, hint: Any, name: str) -> Any:
         if value is None and type(None) in args:
             return None
         return convert(value, next(a for a in args if a is not type(None)), name)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return value if isinstance(value, hint) else from_dict(hint, value, name)
     if origin is dict:
         _check(isinstance(value, dict), name, f"want a mapping, got {value!r}")

@@ -230,14 +230,16 @@ def _number(text: str, hint: type, name: str) -> int | float:
 # ---- showing ------------------------------------------------------------------------------
 
 
-def render(config: Config) -> str:
-    """The resolved config, one line a part, as it can be typed back."""
+def render(config: Config, width: int | None = None) -> str:
+    """The resolved config, one line a part, as it can be typed back. width: cut longer lines, for a screen."""
     lines = []
     for name, value in to_dict(config).items():
         nested = isinstance(value, dict) and any(isinstance(v, dict) for v in value.values())
         parts = {f"{name}.{k}": v for k, v in value.items()} if nested else {name: value}
         for key, part in parts.items():
-            lines.append(f"config.{key} = {json.dumps(part, ensure_ascii=False)}")
+            line = f"config.{key} = {json.dumps(part, ensure_ascii=False)}"
+            cut = width is not None and len(line) > width
+            lines.append(f"{line[:width]} ..." if cut else line)
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ from unitok import spans
 from unitok.config import ConfigError, ObjectiveConfig
 from unitok.interfaces import Example, Tokens
 from unitok.sequence import end_of, next_position, shift, special
-from unitok.vocabulary import BOS, EOS, MASK, MODES, SENTINELS, Vocabulary
+from unitok.vocabulary import BOS, MASK, MODES, SENTINELS, Vocabulary
 
 Objective = Callable[[Tokens, Tokens, int, np.random.Generator], Example]
 

@@ -90,7 +90,7 @@ class Predictor:
             mesh = sharding.make_mesh(mesh)
         step, params = checkpoint.restore_params(path, step=step, ema=ema)
         if config.dtype != "float32":
-            params = _in_dtype(params, config.dtype)
+            params = in_dtype(params, config.dtype)
         if mesh is not None:
             params = jax.device_put(params, sharding.param_shardings(mesh, params))
         return cls(model, params, found.vocabulary, found.tokenizers, mesh=mesh, step=step)
@@ -275,6 +275,11 @@ class Predictor:
         return str(kind)
 
     def _modality_of_target(self, value: Any) -> str:
+        if _is_ids(value):
+            ids = np.asarray(value)
+            inside = ids[(ids > EOS) & (ids < self.vocabulary.size)]
+            held = {self.vocabulary.names[block] for block in self.vocabulary.modality_of(inside)}
+            return held.pop() if len(held) == 1 else grammar.MIXED if held else grammar.TEXT
         kind = _kind(value)
         want(
             kind in self.vocabulary.modalities,
@@ -337,7 +342,7 @@ class Predictor:
 
     def _target_ids(self, request: Request, value: Any) -> np.ndarray:
         """Global ids with EOS."""
-        if isinstance(value, (np.ndarray, list)) and np.asarray(value).dtype.kind in "iu":
+        if _is_ids(value):
             ids = np.asarray(value, np.int32)
             ends = ids.size > 0 and ids[-1] == EOS and ids.min() > PAD
             ends = ends and ids.max() < self.vocabulary.size and (ids == EOS).sum() == 1
@@ -451,6 +456,10 @@ class Predictor:
         return Output(values[0] if values else "", segments, log_prob, ids)
 
 
+def _is_ids(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, list)) and np.asarray(value).dtype.kind in "iu"
+
+
 def _kind(value: Any) -> str | None:
     """The modality that a value's type is commonly of; None: only its field's name can tell."""
     if isinstance(value, (str, int, float, np.number)):
@@ -466,7 +475,7 @@ def _kind(value: Any) -> str | None:
     return known.get(name)
 
 
-def _in_dtype(params: Any, dtype: str) -> Any:
+def in_dtype(params: Any, dtype: str) -> Any:
     """Tables and matrices in the compute dtype once, not at every step; norms and biases stay float32."""
 
     def cast(path: Any, leaf: Any) -> Any:

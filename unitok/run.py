@@ -175,8 +175,14 @@ def lock_run(workdir: str | Path) -> Iterator[None]:
     The kernel drops the lock with its process, so one left behind by a killed run is simply taken over.
     """
     file = Path(workdir) / "lock"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file, "a+", encoding="utf-8") as handle:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(file, "a+", encoding="utf-8")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise InputError(
+            f"{workdir}: cannot be written ({error.strerror}); name another folder with --workdir"
+        ) from None
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -125,10 +125,11 @@ class Composer:
 
         def flush() -> None:
             nonlocal text
-            new_ids = self._text_ids(text) if text else ()
+            if text:
+                new_ids = self._text_ids(text)
+                if len(new_ids):
+                    add(new_ids, _running(len(new_ids)))
             text = ""
-            if len(new_ids):
-                add(new_ids, _running(len(new_ids)))
 
         for part in parts(template):
             if isinstance(part, str):

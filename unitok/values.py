@@ -217,6 +217,32 @@ class Graph(_Value):
     def num_edges(self) -> int:
         return len(self.edges)
 
+    def to_networkx(self) -> Any:
+        """A networkx Graph or DiGraph, labels and features as attributes `label` and `features`."""
+        from unitok.data import graphs
+
+        return graphs.to_networkx(self)
+
+    @staticmethod
+    def from_networkx(graph: Any) -> Graph:
+        """From a networkx graph: see `unitok.data.graphs.from_networkx`."""
+        from unitok.data import graphs
+
+        return graphs.from_networkx(graph)
+
+    def to_smiles(self) -> str:
+        """Canonical SMILES of a molecule's graph (extra `chem`). Raises ValueRefused where it is none."""
+        from unitok.data import molecules
+
+        return molecules.to_smiles(self)
+
+    @staticmethod
+    def from_smiles(smiles: str) -> Graph:
+        """The graph of a molecule (extra `chem`), stereochemistry included. Raises ValueRefused."""
+        from unitok.data import molecules
+
+        return molecules.from_smiles(smiles)
+
     def relabel(self, order: np.ndarray) -> Graph:
         """The same graph with node `order[i]` renamed `i` (order: new index -> old index, [N])."""
         order = np.asarray(order, np.int64)

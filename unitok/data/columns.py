@@ -33,7 +33,17 @@ class Column:
         return self.read(row)
 
 
-def scalars(values: Sequence[Any]) -> Column:
+@dataclass(frozen=True)
+class Loaded:
+    """Columns by field, what identifies their content (paths, sizes and times of files), and the field of
+    labels that splits hold in equal proportion unless told otherwise."""
+
+    columns: dict[str, Column]
+    identity: Any = None
+    stratify: str | None = None
+
+
+def scalars(values: Sequence[Any] | np.ndarray) -> Column:
     """Strings and numbers as plain Python values."""
     items = values.tolist() if isinstance(values, np.ndarray) else list(values)
     return Column(len(items), items.__getitem__, items)
@@ -169,7 +179,7 @@ def _pixels(low: float, high: float, side: int) -> tuple[int, int]:
 
 
 def windows(
-    table_TC: np.ndarray, starts: Sequence[int], offset: int, length: int, freq: str | None
+    table_TC: np.ndarray, starts: np.ndarray, offset: int, length: int, freq: str | None
 ) -> Column:
     """Stretches [start + offset, start + offset + length) of one long series [T, C]."""
 

@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ MAX_CSV_LINE = 1 << 20
 
 def read_file(path: str | Path, modality: str) -> Any:
     """The value in a file. Raises InputError naming the file and the remedy."""
-    readers = {
+    readers: dict[str, Callable[[Path], Any]] = {
         "image": read_image,
         "audio": read_audio,
         "series": read_series,
@@ -56,7 +57,7 @@ def write_file(value: Any, path: str | Path) -> None:
     """Write a value in the format that the path's extension names. Raises InputError for one that cannot hold it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    writers = {
+    writers: dict[type, Callable[[Any, Path], Any]] = {
         Image: _write_image,
         Audio: _write_audio,
         Series: _write_series,

@@ -59,7 +59,7 @@ def pack_prefix(
     """(k, row of each of the first k): about the longest prefix of the examples that fits into `rows`.
 
     A prefix, so that no length and no task is favoured by what is left out; the next longer one that
-    was tried, by 2 %, did not fit. guess: where to begin.
+    was tried, by 2 %, did not fit. guess: where to begin. Every example must fit an empty row.
     """
     lengths = np.asarray(lengths_n2, np.int64).reshape(-1, 2)
     area = (np.cumsum(lengths, axis=0) / (np.array(shape) * rows)).max(axis=1)

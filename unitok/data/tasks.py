@@ -62,15 +62,20 @@ class Task:
 
     def _learned_fields(self) -> dict[str, str]:
         """Fields that a network encodes, without context: the same codes every time."""
-        found = {}
+        found: dict[str, str] = {}
         for template in self.config.templates:
             for field in sequence.fields(template.inputs) + sequence.fields(template.targets):
                 tokenizer = self.composer.tokenizers.get(field.modality)
-                if tokenizer is not None and field.context is None and cache.is_learned(tokenizer):
-                    if found.setdefault(field.name, field.modality) != field.modality:
-                        raise ConfigError(
-                            f"tasks.{self.name}.templates: field {field.name!r} is given two modalities"
-                        )
+                if (
+                    tokenizer is None
+                    or field.context is not None
+                    or not cache.is_learned(tokenizer)
+                ):
+                    continue
+                if found.setdefault(field.name, field.modality) != field.modality:
+                    raise ConfigError(
+                        f"tasks.{self.name}.templates: field {field.name!r} is given two modalities"
+                    )
         return found
 
 

@@ -252,7 +252,9 @@ def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
         )
     try:
         with safe_open(file, framework="flax") as tensors:
-            return {name: np.asarray(tensors.get_tensor(name), np.float32) for name in tensors.keys()}
+            return {
+                name: np.asarray(tensors.get_tensor(name), np.float32) for name in tensors.keys()
+            }
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file}: damaged safetensors file ({error}); copy it again") from None
 

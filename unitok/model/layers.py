@@ -17,6 +17,7 @@ from jax import lax
 from unitok.config import ModelConfig
 from unitok.sharding import BATCH, constrain
 
+TILE = 8
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": jax.nn.silu,
     "gelu": partial(jax.nn.gelu, approximate=True),  # T5's gelu_new
@@ -32,28 +33,29 @@ def dot(a: jax.Array, b: jax.Array, contract: Any, batch: Any = ((), ())) -> jax
 def outer(a: jax.Array, b: jax.Array) -> jax.Array:
     """a^T b over the last two axes: a [..., R, M], b [..., R, N] to float32 [..., M, N].
 
-    The narrower of the two is the one that gets transposed, which is a copy on CPU.
+    On CPU the narrower of the two is transposed, and the result where that was b: the rest is a product
+    without any transposition, the only form whose bfloat16 operands XLA's CPU backend keeps.
     """
-    if a.shape[-1] > b.shape[-1]:
-        return jnp.swapaxes(outer(b, a), -1, -2)
-    batch = tuple(range(a.ndim - 2))
-    contract = ((a.ndim - 1,), (a.ndim - 2,))
-    return dot(_transposed(a), b, contract, (batch, batch))
+    (*batch, R, M), N = a.shape, b.shape[-1]
+    axes = tuple(range(len(batch)))
+    if any(size % TILE for size in (R, M, N)):
+        return dot(a, b, ((a.ndim - 2,), (b.ndim - 2,)), (axes, axes))
+    if M > N:
+        return transposed(outer(b, a))
+    return dot(transposed(a), b, ((a.ndim - 1,), (b.ndim - 2,)), (axes, axes))
 
 
-def _transposed(x: jax.Array, tile: int = 32) -> jax.Array:
-    """x with its last two axes swapped.
+def transposed(x: jax.Array) -> jax.Array:
+    """x with its last two axes, multiples of TILE, swapped.
 
-    XLA's CPU backend folds a plain transposition into the product, and then runs a product of bfloat16
-    as one of float32 (half the speed), so there it is written as a transposition of tiles.
+    XLA folds a plain transposition into the product next to it. On CPU that undoes the form which
+    `outer` chose, so there it is written over tiles, which XLA leaves alone.
     """
     *batch, R, C = x.shape
-    if x.dtype == jnp.float32 or R % tile or C % tile:
-        return jnp.swapaxes(x, -1, -2)
+    n = len(batch)
 
     def tiles(x: jax.Array) -> jax.Array:
-        n = len(batch)
-        tiled = x.reshape(*batch, R // tile, tile, C // tile, tile)
+        tiled = x.reshape(*batch, R // TILE, TILE, C // TILE, TILE)
         return tiled.transpose(*range(n), n + 2, n + 3, n, n + 1).reshape(*batch, C, R)
 
     return lax.platform_dependent(x, cpu=tiles, default=lambda x: jnp.swapaxes(x, -1, -2))

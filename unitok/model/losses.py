@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from unitok.model.layers import dot, outer
+from unitok.model.layers import dot, outer, transposed
 
 NEVER = -1e9
 CHUNK_FROM = 16_384  # table rows from which chunks pay for themselves
@@ -90,7 +90,8 @@ def _forward(hidden_BTD: Any, table_VD: Any, targets: Targets, head: Head) -> An
         dlogits = p * (1 + 2 * head.z_loss * scores.log_z)[..., None]
         dlogits -= jnp.where(columns == y.ids[..., None], 1 - head.smoothing, 0.0)
         if head.smoothing:
-            dlogits -= jnp.where(allow, (head.smoothing / y.allowed)[..., None], 0.0)
+            uniform = head.smoothing / jnp.maximum(y.allowed, 1)  # 0 in the padding of a chunk
+            dlogits -= jnp.where(allow, uniform[..., None], 0.0)
         dlogits = (dlogits * (y.coefficient * head.scale)[..., None]).astype(head.dtype)
         dh = dot(dlogits, table, ((2,), (0,))).astype(h.dtype)
         rows = h.shape[0] * h.shape[1]
@@ -100,7 +101,7 @@ def _forward(hidden_BTD: Any, table_VD: Any, targets: Targets, head: Head) -> An
     start = jnp.zeros(table_VD.shape[::-1], jnp.float32) if head.time_chunk else None
     dtable_DV, (loss, scores, dh) = _over_chunks(chunk, start, hidden_BTD, targets, head)
     shape = hidden_BTD.shape
-    saved = (_joined(dh, shape, head), dtable_DV.T.astype(table_VD.dtype))
+    saved = (_joined(dh, shape, head), transposed(dtable_DV).astype(table_VD.dtype))
     return (jnp.sum(loss), _joined(scores, shape, head)), saved
 
 
@@ -127,7 +128,7 @@ def _chunk_scores(h: Any, y: Targets, table_VD: Any, head: Head) -> Any:
     nll = log_z - label
     loss = nll
     if head.smoothing:
-        mean = jnp.sum(jnp.where(allow, logits, 0.0), axis=-1) / y.allowed
+        mean = jnp.sum(jnp.where(allow, logits, 0.0), axis=-1) / jnp.maximum(y.allowed, 1)
         loss = log_z - (1 - head.smoothing) * label - head.smoothing * mean
     loss = y.coefficient * (loss + head.z_loss * log_z**2)
     return logits, Scores(nll, (label >= top).astype(jnp.float32), log_z), loss, allow
@@ -144,7 +145,7 @@ def _over_chunks(step: Any, carry: Any, hidden: Any, targets: Targets, head: Hea
         padded = jnp.pad(x, ((0, 0), (0, -T % steps)) + ((0, 0),) * (x.ndim - 2))
         return jnp.moveaxis(padded.reshape(B, -1, steps, *x.shape[2:]), 1, 0)
 
-    pieces = jax.tree.map(cut, (hidden, targets._replace(allowed=jnp.maximum(targets.allowed, 1))))
+    pieces = jax.tree.map(cut, (hidden, targets))
     return lax.scan(step, carry, pieces)
 
 
@@ -153,9 +154,7 @@ def _joined(tree: Any, shape: tuple[int, ...], head: Head) -> Any:
     if not head.time_chunk:
         return tree
     B, T = shape[:2]
-    return jax.tree.map(
-        lambda x: jnp.moveaxis(x, 0, 1).reshape(B, -1, *x.shape[3:])[:, :T], tree
-    )
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(B, -1, *x.shape[3:])[:, :T], tree)
 
 
 def slot_coefficients(

@@ -274,7 +274,9 @@ class EncoderDecoder:
         mask = keys <= slots[..., :, None]
         mask = jnp.broadcast_to(mask, (ids_BT.shape[0], *mask.shape[-2:]))
         context = self._context(params, "decoder", mask, positions_BT3, slots, keys)
-        reads = jnp.broadcast_to(cache.memory_mask[:, None], (*ids_BT.shape, cache.memory_mask.shape[1]))
+        reads = jnp.broadcast_to(
+            cache.memory_mask[:, None], (*ids_BT.shape, cache.memory_mask.shape[1])
+        )
         x_BTD = self._embed(params, ids_BT, modality_BT, None)
         new_k, new_v = [], []
         for i, p in enumerate(_unstack(params["decoder"], config.decoder_layers)):
@@ -315,7 +317,9 @@ class EncoderDecoder:
     ) -> Context:
         config = self.config
         if config.positions == "rope":
-            angles = rotary_angles(positions_BT3, config.head_size, config.rope_theta)[:, None, None]
+            angles = rotary_angles(positions_BT3, config.head_size, config.rope_theta)[
+                :, None, None
+            ]
             return Context(mask_BTS, None, jnp.cos(angles), jnp.sin(angles))
         slots = jnp.arange(positions_BT3.shape[1])
         bias = relative_bias(

@@ -1,0 +1,257 @@
+"""Greedy decoding beside Hugging Face's T5 `generate` on the same weights, in one process, interleaved.
+
+    python benchmarks/decode.py            both vocabularies, batch 1 and 16, about 6 minutes
+    python benchmarks/decode.py --quick    one short round, no figure worth quoting
+
+Shape: d_model 256, 4 + 4 layers, d_ff 1,024 (ReLU), 4 heads of 64; encoder 256 tokens, 128 new ones.
+Ours is `unitok.generate.decode` whole: encoder, cross keys, and a loop with a grammar's mask. One
+pinned thread; new tokens a second of CPU time of the process. The greedy tokens must be equal, all of
+them, in float32, and many different ones. CTranslate2 runs beside them where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CORE = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+if __name__ == "__main__" and CORE is not None:
+    os.sched_setaffinity(0, {CORE})  # before any library counts the cores
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np  # noqa: E402
+
+SHAPE = {"d_model": 256, "d_ff": 1024, "num_heads": 4, "num_layers": 4, "d_kv": 64}
+READ, NEW = 256, 128
+BOS, EOS = 2, 1
+Run = Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class AnyIds:
+    """The grammar of the peer's setting: any id of the table but EOS, as `min_new_tokens` makes it."""
+
+    rows: int
+    real: int
+
+    def init(self) -> np.ndarray:
+        return np.zeros(1, np.int32)
+
+    def step(self, registers: Any, token: Any, budget: Any) -> tuple[Any, Any, Any, Any]:
+        import jax.numpy as jnp
+
+        ids = jnp.arange(self.rows)
+        zero = jnp.zeros(3, jnp.int32)  # T5's relative bias counts slots, not positions
+        return registers, (ids < self.real) & (ids != EOS), zero, jnp.int32(0)
+
+
+def hf_model(vocabulary: int) -> Any:
+    """Random weights whose answers depend on what was read and written: not one token over and over."""
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=vocabulary,
+        dropout_rate=0.0,
+        decoder_start_token_id=BOS,
+        bos_token_id=BOS,
+        tie_word_embeddings=False,  # a tied random table answers each token with itself
+        **SHAPE,
+    )
+    model = T5ForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for layer in model.decoder.block:
+            layer.layer[0].SelfAttention.o.weight *= 4
+            layer.layer[1].EncDecAttention.o.weight *= 4
+    return model
+
+
+def torch_run(model: Any, inputs: np.ndarray) -> Run:
+    import torch
+
+    ids = torch.tensor(inputs).long()
+    mask = torch.ones_like(ids)
+    sizes = {"min_new_tokens": NEW, "max_new_tokens": NEW, "do_sample": False, "num_beams": 1}
+
+    def run() -> np.ndarray:
+        with torch.no_grad():
+            out = model.generate(input_ids=ids, attention_mask=mask, **sizes)
+        return out[:, 1:].numpy()
+
+    return run
+
+
+def our_run(folder: str, inputs: np.ndarray, dtype: str) -> Run:
+    import dataclasses
+
+    import jax
+
+    from unitok import generate
+    from unitok.model import EncoderDecoder
+    from unitok.model.import_t5 import load_t5
+    from unitok.predictor import in_dtype
+
+    config, params, sizes = load_t5(folder)
+    model = EncoderDecoder(dataclasses.replace(config, dtype=dtype), sizes)
+    params = in_dtype(jax.tree.map(jax.numpy.asarray, params), dtype)
+    batch, grammar = len(inputs), AnyIds(sizes.rows, sizes.real)
+    zeros = np.zeros((batch, READ), np.int32)
+    prompts = generate.Prompts(inputs, np.zeros((batch, READ, 3), np.int32), zeros, zeros + 1)
+    column = lambda value, dtype: np.full(batch, value, dtype)  # noqa: E731
+    controls = generate.Controls(
+        budget=column(NEW, np.int32),
+        seed=np.zeros((batch, 2), np.uint32),
+        top_k=column(0, np.int32),
+        **{
+            name: column(1, np.float32)
+            for name in ("temperature", "top_p", "min_p", "penalty", "guidance", "length_penalty")
+        },
+    )
+    prompts, controls = jax.device_put((prompts, controls))
+    plan = generate.Plan(NEW)
+    return lambda: np.asarray(
+        generate.decode(model, grammar, plan, params, prompts, controls)[0]  # type: ignore[arg-type]
+    )
+
+
+def ctranslate2_run(folder: str, vocabulary: int, inputs: np.ndarray, kind: str) -> Run:
+    """CTranslate2 speaks of token strings: here each id's own number."""
+    import ctranslate2
+    from ctranslate2.converters import transformers as converters
+
+    class Loader(
+        converters.T5Loader
+    ):  # the converter wants a tokenizer only for its list of tokens
+        def get_vocabulary(self, model: Any, tokenizer: Any) -> list[str]:
+            return [str(i) for i in range(vocabulary)]
+
+        def set_vocabulary(self, spec: Any, tokens: list[str]) -> None:
+            spec.register_source_vocabulary(tokens)
+            spec.register_target_vocabulary(tokens)
+
+        def set_config(self, config: Any, model: Any, tokenizer: Any) -> None:
+            config.bos_token, config.eos_token, config.unk_token = str(BOS), str(EOS), "0"
+            config.decoder_start_token = str(BOS)
+
+    model = hf_model(vocabulary)
+    spec = Loader().get_model_spec(model)
+    loader = Loader()
+    tokens = loader.get_vocabulary(model, None)
+    loader.set_vocabulary(spec, tokens)
+    loader.set_config(spec.config, model, None)
+    spec.validate()
+    spec.optimize(quantization=kind if kind != "float32" else None)
+    path = Path(folder) / f"ctranslate2-{kind}"
+    path.mkdir(exist_ok=True)
+    spec.save(str(path))
+    translator = ctranslate2.Translator(
+        str(path), compute_type=kind, inter_threads=1, intra_threads=1
+    )
+    source = [[str(i) for i in row] for row in inputs]
+    sizes = {"beam_size": 1, "min_decoding_length": NEW, "max_decoding_length": NEW}
+
+    def run() -> np.ndarray:
+        found = translator.translate_batch(source, max_input_length=0, **sizes)
+        return np.array([[int(token) for token in row.hypotheses[0]] for row in found])
+
+    return run
+
+
+def interleaved(runs: dict[str, Run], reps: int) -> dict[str, list[float]]:
+    """CPU seconds of each by turn; the order is reversed every other turn, the first turn dropped."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for rep in range(reps + 1):
+        for name in list(runs)[:: 1 if rep % 2 else -1]:
+            start = time.process_time()
+            runs[name]()
+            if rep:
+                seconds[name].append(time.process_time() - start)
+    return seconds
+
+
+def compare(vocabulary: int, batch: int, reps: int, folder: str) -> dict[str, Any]:
+    inputs = np.random.default_rng(batch).integers(3, vocabulary, (batch, READ)).astype(np.int32)
+    model = hf_model(vocabulary)
+    model.save_pretrained(folder)
+    runs = {
+        "torch generate f32": torch_run(model, inputs),
+        "ours f32": our_run(folder, inputs, "float32"),
+        "ours bf16": our_run(folder, inputs, "bfloat16"),
+    }
+    try:
+        import ctranslate2  # noqa: F401
+
+        for kind in ("float32", "int8"):
+            runs[f"ctranslate2 {kind}"] = ctranslate2_run(folder, vocabulary, inputs, kind)
+    except ImportError:
+        pass
+    answers = {name: run() for name, run in runs.items()}
+    truth = answers["torch generate f32"]
+    same = {name: float((ids == truth).mean()) for name, ids in answers.items()}
+    different = len(np.unique(truth))
+    print(
+        f"\nvocabulary {vocabulary:,}, batch {batch}: {different} different tokens in {truth.size}"
+    )
+    if same["ours f32"] < 1:
+        sys.exit(f"decode: greedy tokens differ ({same}); a speed of other tokens compares nothing")
+    if different < truth.size / 8:
+        sys.exit(f"decode: {different} different tokens in {truth.size}: equal tokens prove little")
+    seconds = interleaved(runs, reps)
+    rates = {}
+    for name, spent in seconds.items():
+        low, middle, high = np.percentile([truth.size / s for s in spent], [25, 50, 75])
+        each = [t / s for t, s in zip(seconds["torch generate f32"], spent)]
+        rates[name] = {
+            "tokens_per_cpu_s": middle,
+            "ratio": statistics.median(each),
+            "same": same[name],
+        }
+        print(
+            f"  {name:<20} {middle:8,.0f} tok/CPU-s  [{low:,.0f} .. {high:,.0f}]   / torch "
+            f"{statistics.median(each):.2f} [{min(each):.2f} .. {max(each):.2f}]   same tokens {same[name]:.4f}"
+        )
+    return rates
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--reps", type=int, default=5, help="turns that are counted")
+    parser.add_argument(
+        "--parts", default="8192x1,8192x16,32000x1,32000x16", help="vocabulary x batch"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the figures")
+    args = parser.parse_args()
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        sys.exit("decode: torch and transformers are missing; pip install 'unitok-jax[torch]'")
+    import jax
+
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    print(f"core {CORE}, 1 thread; jax {jax.__version__}, torch {torch.__version__}, ", end="")
+    print(f"transformers {transformers.__version__}, load average {os.getloadavg()[0]:.1f}")
+    figures = {}
+    for part in args.parts.split(","):
+        vocabulary, batch = map(int, part.split("x"))
+        with tempfile.TemporaryDirectory() as folder:
+            figures[part] = compare(vocabulary, batch, 1 if args.quick else args.reps, folder)
+    if args.json:
+        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""`unitok fit`: a folder of pictures becomes a tokenizer folder; wrong use costs one line and exit code 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from unitok import tokenizers
+from unitok.config import FitConfig, TokenizerConfig
+from unitok.errors import InputError
+from unitok.train import fit_tokenizer
+from unitok.values import Image
+
+TINY = ["--steps=4", "--batch_size=8", "--patch=4", "--codes=8", "--width=8", "--depth=0"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        Pillow.fromarray(rng.integers(0, 256, (8, 12, 3), np.uint8)).save(folder / f"{i}.png")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_a_folder_of_pictures(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "fitted"
+    assert fit_tokenizer.main(["image", f"--data={photos}", f"--out={out}", *TINY]) == 0
+    printed = capsys.readouterr().out
+    assert "fitting on 18 values, 2 held out" in printed and "PSNR" in printed
+    tokenizer = tokenizers.load(out)
+    assert tokenizer.num_codes == 8 and tokenizer.patch == 4
+    assert fit_tokenizer.main(["image", f"--data={photos}", f"--out={out}", *TINY]) == 2
+    assert "already" in capsys.readouterr().err
+
+
+def test_a_recipe(photos: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(
+        "from unitok.config import TokenizerConfig\n"
+        "from unitok.train.fit_tokenizer import read_values\n"
+        "from pathlib import Path\n"
+        "def get_config(): return TokenizerConfig(name='image', options={'patch': 8})\n"
+        f"def get_values(): return read_values(Path({str(photos)!r}), 'image')\n"
+        "def get_held_out(): return []\n"
+    )
+    out = tmp_path / "fitted"
+    assert fit_tokenizer.main([f"--config={recipe}", f"--out={out}", *TINY[:2], *TINY[3:]]) == 0
+    assert tokenizers.load(out).patch == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["image", "--data=PHOTOS", "--pach=2"], "did you mean 'patch'"),
+        (["imag", "--data=PHOTOS"], "did you mean 'image'"),
+        (["series", "--data=PHOTOS"], "nothing to fit"),
+        (["image"], "--data"),
+        (["image", "--data=PHOTOS/none.png"], "none.png"),
+        (["image", "--data=PHOTOS/notes.txt"], "notes.txt"),
+        (["image", "--data=PHOTOS", "--codes=few"], "image.codes"),
+        (["image", "--data=PHOTOS", "extra"], "'extra'"),
+        (["--config=PHOTOS/none.py"], "none.py"),
+        (["--config=PHOTOS/notes.txt"], "not a Python file"),
+        ([], "--config=FILE"),
+    ],
+)
+def test_wrong_use(
+    arguments: list[str], message: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = [a.replace("PHOTOS", str(photos)) for a in arguments]
+    assert fit_tokenizer.main([*arguments, f"--out={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_from_a_config_of_a_run() -> None:
+    values = [Image(np.full((8, 8, 1), 25 * i, np.uint8)) for i in range(10)]
+    config = TokenizerConfig(
+        name="image",
+        options={"patch": 4, "codes": 4, "width": 8, "depth": 0},
+        fit=FitConfig(source="any", steps=3, batch_size=4),
+    )
+    lines: list[str] = []
+    assert fit_tokenizer.fit(config, values, log=lines.append).num_codes == 4
+    assert len(lines) == 3
+    with pytest.raises(InputError, match="no images"):
+        fit_tokenizer.fit(config, [])
