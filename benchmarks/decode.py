@@ -69,10 +69,8 @@ def hf_model(vocabulary: int) -> Any:
         **SHAPE,
     )
     model = T5ForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for layer in model.decoder.block:
-            layer.layer[0].SelfAttention.o.weight *= 4
-            layer.layer[1].EncDecAttention.o.weight *= 4
+    head = torch.nn.Parameter(torch.randn(vocabulary, SHAPE["d_model"]) * SHAPE["d_model"] ** -0.5)
+    model.lm_head.weight = head  # the library may have tied it all the same
     return model
 
 

@@ -21,6 +21,7 @@ import statistics
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +60,14 @@ def windows(columns_TC: np.ndarray) -> list[np.ndarray]:
 
 def data_sets(folder: Path) -> Iterator[tuple[str, list[np.ndarray]]]:
     """Name and series, float32 [T] each."""
-    text = gzip.open(folder / "etth1" / "ETTh1.csv.gz", "rt").read()
+    text = gzip.decompress((folder / "etth1" / "ETTh1.csv.gz").read_bytes()).decode()
     rows = [[float(x) for x in row[1:]] for row in list(csv.reader(io.StringIO(text)))[1:]]
     yield "ETTh1", windows(np.float32(rows))
-    text = gzip.open(folder / "exchange-rate" / "exchange_rate.txt.gz", "rt").read()
+    text = gzip.decompress(
+        (folder / "exchange-rate" / "exchange_rate.txt.gz").read_bytes()
+    ).decode()
     yield "exchange-rate", windows(np.float32([line.split(",") for line in text.split()]))
-    text = gzip.open(folder / "m4-hourly" / "Hourly-train.csv.gz", "rt").read()
+    text = gzip.decompress((folder / "m4-hourly" / "Hourly-train.csv.gz").read_bytes()).decode()
     rows = [[float(x) for x in row[1:] if x] for row in list(csv.reader(io.StringIO(text)))[1:]]
     yield "M4 hourly", [np.float32(row) for row in rows]
     series = []
@@ -192,11 +195,14 @@ def speed(rounds: int) -> bool:
     for batch, times_claimed in ((32, 3), (1024, 10)):
         x_BT = np.random.default_rng(0).standard_normal((batch, WINDOW)).astype(np.float32)
         values = [Series(x) for x in x_BT]
-        seconds: dict[str, list[float]] = {name: [] for name in ("peer", *ours)}
+        calls: dict[str, Callable[[], object]] = {"peer": partial(peer, x_BT)}
+        calls |= {name: partial(one.encode_batch, values) for name, one in ours.items()}
+        seconds: dict[str, list[float]] = {name: [] for name in calls}
+        order = list(calls)
         for _ in range(rounds * (4 if batch < 100 else 1)):
-            seconds["peer"].append(clocked(lambda: peer(x_BT)))
-            for name, tokenizer in ours.items():
-                seconds[name].append(clocked(lambda: tokenizer.encode_batch(values)))
+            order = order[1:] + order[:1]  # who comes first finds other data in the caches
+            for name in order:
+                seconds[name].append(clocked(calls[name]))
         best = {name: batch / min(times) for name, times in seconds.items()}
         ratio = {name: rate / best["peer"] for name, rate in best.items()}
         cells = [f"{best[name]:,.0f} (x {ratio[name]:.1f})" for name in ours]

@@ -30,7 +30,7 @@ if __name__ == "__main__" and CORE is not None:
     os.sched_setaffinity(0, {CORE})  # before any library counts the cores
     os.environ["OMP_NUM_THREADS"] = "1"
 
-import numpy as np
+import numpy as np  # noqa: E402
 
 SHAPE = {"d_model": 256, "d_ff": 1024, "num_heads": 4, "num_layers": 4}
 HEAD = 64

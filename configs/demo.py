@@ -33,7 +33,7 @@ def get_config() -> Config:
     prose = SourceConfig(kind="sklearn", options={"name": "descriptions", "test_share": 0.1})
     return Config(
         name="demo",
-        steps=2000,
+        steps=700,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(

@@ -13,6 +13,7 @@ import lzma
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
@@ -97,8 +98,12 @@ def _nearest_quality(pixels: np.ndarray, codec: str, bits: float) -> tuple[float
 def _encode_image(pixels: np.ndarray, codec: str, quality: int) -> bytes:
     picture = Pillow.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     out = io.BytesIO()
-    options = {"JPEG": {"optimize": True}, "WEBP": {"method": 4}, "AVIF": {"speed": 8}}[codec]
-    picture.save(out, codec, quality=quality, **options)
+    of_codec: dict[str, dict[str, Any]] = {
+        "JPEG": {"optimize": True},
+        "WEBP": {"method": 4},
+        "AVIF": {"speed": 8},
+    }
+    picture.save(out, codec, quality=quality, **of_codec[codec])
     return out.getvalue()
 
 

@@ -40,7 +40,7 @@ def nats(
     for first in range(0, total, ROWS):
         chosen = np.flatnonzero((placed >= first) & (placed < first + ROWS))
         rows = placed[chosen] - first
-        part = [examples[i] for i in chosen]
+        part = [examples[int(i)] for i in chosen]
         batch = Batch(**packing.gather(part, rows, ROWS, shape))  # type: ignore[arg-type]
         scores = -np.asarray(_log_probs(model, params, batch), np.float64)
         used = np.zeros(ROWS, int)

@@ -264,7 +264,10 @@ def _tokenizer(task: TaskContext, tokenizer: Any, field: str) -> dict[str, Any]:
     values = [record[field] for record in task.records[:TOKENIZER_ITEMS]]
     items = [fidelity.measure(tokenizer, value) for value in values]
     means = fidelity.summarise(items)
-    counts = np.bincount(np.concatenate(tokenizer.encode_batch(values)), minlength=tokenizer.size)
+    # an image's header digits come first: what is told of code use is told of the codebook behind them
+    codes = getattr(tokenizer, "num_codes", tokenizer.size)
+    ids = np.concatenate(tokenizer.encode_batch(values))
+    counts = np.bincount(ids, minlength=tokenizer.size)[tokenizer.size - codes :]
     shares = counts[counts > 0] / counts.sum()
     pairs = [
         {
@@ -278,7 +281,7 @@ def _tokenizer(task: TaskContext, tokenizer: Any, field: str) -> dict[str, Any]:
         "measured_on": f"{len(values)} items of {task.config.source}, split {task.config.eval_split}",
         "name": tokenizer.name,
         "fingerprint": tokenizer.fingerprint,
-        "size": tokenizer.size,
+        "size": codes,
         "tokens": means["tokens"],
         "bits": means["bits"],
         "rate": f"{means['rate'][0]:.2f} {means['rate'][1]}",

@@ -11,6 +11,7 @@ from unitok import grammar, objectives
 from unitok.eval import baselines, completion, figures, judge
 from unitok.eval.context import SAMPLES, TaskContext, metric
 from unitok.metrics import bootstrap, images
+from unitok.metrics.classification import confusion_matrix
 from unitok.predictor import Request
 from unitok.sequence import TEXT, as_text
 from unitok.values import Image
@@ -196,15 +197,11 @@ def _psnr(truth: Image, other: Image) -> float:
 
 
 def _read_as(truth: list[str], read: list[str], labels: list[str]) -> dict[str, Any] | None:
-    from unitok.metrics.classification import confusion_matrix
-
     if not 2 <= len(labels) <= 30 or not set(truth) <= set(labels):
         return None
-    return {
-        "labels": labels,
-        "matrix": confusion_matrix(truth, read, labels).tolist(),
-        "other": False,
-    }
+    matrix = confusion_matrix(truth, read, labels).tolist()
+    note = "Rows are what was asked for, columns what the judge read."
+    return {"labels": labels, "matrix": matrix, "other": False, "note": note}
 
 
 def _drawing_samples(

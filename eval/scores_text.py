@@ -97,7 +97,20 @@ def _confusion(truth: list[str], written: list[str], labels: list[str]) -> dict[
     if not 2 <= len(labels) <= MAX_MATRIX:
         return None
     matrix = classification.confusion_matrix(truth, written, labels)
-    return {"labels": labels, "matrix": matrix.tolist(), "other": bool(matrix[:, -1].any())}
+    note = "Rows are the truth, columns what was written."
+    other = bool(matrix[:, -1].any())
+    note += " “other”: an answer that is no label." if other else ""
+    shown = _without_common_words(labels)
+    return {"labels": shown, "matrix": matrix.tolist(), "other": other, "note": note}
+
+
+def _without_common_words(labels: list[str]) -> list[str]:
+    """“a handwritten five”, “a handwritten six” as “five”, “six”: narrow columns."""
+    words = [label.split() for label in labels]
+    common = 0
+    while all(len(w) > common + 1 for w in words) and len({w[common] for w in words}) == 1:
+        common += 1
+    return [" ".join(w[common:]) for w in words]
 
 
 def _samples(

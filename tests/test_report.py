@@ -75,7 +75,8 @@ def results() -> dict[str, Any]:
         "template": {"inputs": "{image}", "targets": "{label:text}"}, "metrics": [score, decibel],
         "bits": {"text": {"value": 0.2134, "low": 0.1, "high": 0.3, "nats": 0.1, "unigram": 2.0,
                           "tokens": 720, "bits_per_byte": None}},
-        "confusion": {"labels": ["<a>", "b"], "matrix": [[3, 0, 1], [0, 4, 0]], "other": True},
+        "confusion": {"labels": ["<a>", "b"], "matrix": [[3, 0, 1], [0, 4, 0]], "other": True,
+                      "note": "Rows are the truth."},
         "samples": [sample], "samples_note": "", "samples_wide": True,
     }  # fmt: skip
     vocabulary = Vocabulary.build([("text", 500, ""), ("image", 20, "abcdef0123456789")])

@@ -49,21 +49,22 @@ class GraphTokenizer(BaseTokenizer):
     def encode_batch(self, values: Sequence[Graph]) -> list[np.ndarray]:
         """As `encode`, one by one; the array work is shared."""
         out: list[Any] = [None] * len(values)
-        groups: dict[tuple, list[int]] = {}
+        groups: dict[Any, list[int]] = {}
         for index, value in enumerate(values):
             _check(value)
             groups.setdefault(_bits(value), []).append(index)
         for members in groups.values():
             part: list[int] = []
             room = BATCH_EDGES
-            for index in [*members, None]:
-                if index is None or room < 0:
+            ends: list[int | None] = [*members, None]
+            for member in ends:
+                if member is None or room < 0:
                     for i, ids in zip(part, _encode([values[i] for i in part], None)):
                         out[i] = ids
                     part, room = [], BATCH_EDGES
-                if index is not None:
-                    part.append(index)
-                    room -= values[index].num_edges + values[index].num_nodes
+                if member is not None:
+                    part.append(member)
+                    room -= values[member].num_edges + values[member].num_nodes
         return out
 
     def order(self, value: Graph, rng: np.random.Generator | None = None) -> np.ndarray:

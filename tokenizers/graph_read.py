@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from unitok.tokenizers import graph_grammar as gg
@@ -20,7 +22,8 @@ class Reader:
         if not ids or ids[0] >= gg.EMPTY + 8:
             raise ValueError("graph: want a header as the first token")
         bits = self.bits = ids[0] % 8
-        nodes, edges, self.edge_labels, node_labels = 0, [], [], []
+        nodes, edges, node_labels = 0, [], []
+        self.edge_labels: list[Any] = []
         linked, last = False, -1
         empty = ids[0] >= gg.EMPTY
         while self.at < len(ids):

@@ -113,14 +113,13 @@ class ImageTokenizer(BaseTokenizer):
     # ---- what it is made of ----------------------------------------------------------------
 
     def options(self) -> dict[str, Any]:
-        vq = isinstance(self.quantizer, EmaVQ)
         return {
             "patch": self.patch,
             "codes": self.num_codes,
             "dim": self.quantizer.dim,
             "width": self.codec.width,
             "depth": self.codec.depth,
-            "levels": None if vq else list(self.quantizer.levels),
+            "levels": list(self.quantizer.levels) if isinstance(self.quantizer, FSQ) else None,
         }
 
     def weights(self) -> dict[str, np.ndarray]:

@@ -86,13 +86,13 @@ class SeriesTokenizer(BaseTokenizer):
             for value, context in zip(values, contexts or [None] * len(values)):
                 check_series(value, context)
         kinds = [(value.values.shape, value.freq) for value in values]
-        groups: dict[tuple, Sequence[int]] = {}
+        groups: dict[Any, list[int]] = {}
         if contexts is None and len(set(kinds)) == 1:
-            groups[(*kinds[0], True)] = range(len(values))
+            groups[(*kinds[0], True)] = list(range(len(values)))
         else:
             for index, kind in enumerate(kinds):
                 alone = contexts is None or contexts[index] is None
-                groups.setdefault((*kind, alone), []).append(index)  # type: ignore[attr-defined]
+                groups.setdefault((*kind, alone), []).append(index)
         out: list[Any] = [None] * len(values)
         for ((length, channels), freq, alone), members in groups.items():
             check_series(values[members[0]], None)
@@ -101,15 +101,13 @@ class SeriesTokenizer(BaseTokenizer):
             for start in range(0, len(members), step):
                 part = members[start : start + step]
                 x_BTC = np.concatenate([values[i].values for i in part])
-                past = None if alone else [contexts[i] for i in part]
+                past = None if alone or contexts is None else [contexts[i] for i in part]
                 shape = (len(part), length, channels)
                 for i, ids in zip(part, self._encode_group(x_BTC.reshape(shape), past, head)):
                     out[i] = ids
         return out
 
-    def _encode_group(
-        self, x_BTC: np.ndarray, contexts: list[Series] | None, head: np.ndarray
-    ) -> Sequence[np.ndarray]:
+    def _encode_group(self, x_BTC: np.ndarray, contexts: list[Any] | None, head: np.ndarray) -> Any:
         count, length, channels = x_BTC.shape
         x_RT = np.ascontiguousarray(x_BTC.transpose(0, 2, 1)).reshape(count * channels, length)
         if contexts is None:
@@ -127,7 +125,7 @@ class SeriesTokenizer(BaseTokenizer):
         alone = contexts is None
         out_Bn = _assemble(base, head, location_R, scale_R, ids_RT, count, alone, whole)
         if self.mode == "plain":
-            return out_Bn
+            return list(out_Bn)
         if self.mode == "refine":
             places_RT = sb.refinements(x_RT, ids_RT, location_R, scale_R)
             return _with_places(out_Bn, places_RT.reshape(count, channels, length))
@@ -136,11 +134,17 @@ class SeriesTokenizer(BaseTokenizer):
             context = None if contexts is None else contexts[b]
             lattices = _lattices(rows if context is None else _rows(context), context is not None)
             ids = [lattice.ids(row) for lattice, row in zip(lattices or (), rows)]
-            if ids and all(k is not None for k in ids):
+            if lattices and all(k is not None for k in ids):
                 offsets = np.array([lattice.offset for lattice in lattices], np.float32)
                 steps = np.array([lattice.step for lattice in lattices], np.float32)
                 out_Bn[b] = _assemble(
-                    "lattice", head, offsets, steps, np.stack(ids), 1, context is None
+                    "lattice",
+                    head,
+                    offsets,
+                    steps,
+                    np.stack([k for k in ids if k is not None]),
+                    1,
+                    context is None,
                 )[0]
         return out_Bn
 
@@ -152,7 +156,7 @@ class SeriesTokenizer(BaseTokenizer):
         bins_CT, places_CT = layout.body()
         if layout.own_parameters:
             location_C, scale_C = layout.parameters()
-            lattices = [sb.Lattice(float(m), float(s)) for m, s in zip(location_C, scale_C)]
+            lattices: Any = [sb.Lattice(float(m), float(s)) for m, s in zip(location_C, scale_C)]
         elif context is None:
             raise ValueError("series: these tokens continue a past; decode them with context=past")
         elif context.channels != layout.channels:
@@ -185,7 +189,9 @@ class SeriesTokenizer(BaseTokenizer):
     ) -> Grammar:
         """Tokens of a whole series. length, channels, freq, mode: fixed where given; the context fixes
         channels and frequency, and takes location and scale out of the header."""
-        modes = (mode,) if mode else {"lattice": ("plain", "lattice")}.get(self.mode, (self.mode,))
+        modes: tuple[str, ...] = (
+            (mode,) if mode else {"lattice": ("plain", "lattice")}.get(self.mode, (self.mode,))
+        )
         if not set(modes) <= set(MODES):
             raise ValueError(f"series: mode {mode!r} is none of {', '.join(MODES)}")
         if context is not None:

@@ -160,8 +160,9 @@ class ChronosTokenizer(BaseTokenizer):
                 x_RT = np.stack([values[i].values[:, 0] for i in part])
                 scale_R = mean_scale(x_RT)
                 for row, i in enumerate(part):
-                    if contexts[i] is not None:
-                        scale_R[row] = self._scale(contexts[i])
+                    context = contexts[i]
+                    if context is not None:
+                        scale_R[row] = self._scale(context)
                 ids_Rn = np.full((len(part), length + 1), EOS, np.int32)
                 ids_Rn[:, :-1] = bin_ids(x_RT, scale_R)
                 for i, ids in zip(part, ids_Rn):

@@ -23,7 +23,7 @@ BYTE = REFINE + series_bins.K
 MISSING = BYTE + 256
 MODES = ("plain", "lattice", "refine")
 MODE = MISSING + 1
-FREQS = (
+FREQS: tuple[str, ...] = (
     "",
     "ns",
     "us",

@@ -43,7 +43,7 @@ def check_series(value: Any, context: Any) -> None:
 
 
 def freq_codes(freq: str | None) -> list[int]:
-    if (freq or "") in FREQS:
+    if freq is None or freq in FREQS:
         return [FREQ + FREQS.index(freq or "")]
     if len(freq) > sg.LONGEST_FREQ or not all(" " <= character <= "~" for character in freq):
         raise ValueRefused(

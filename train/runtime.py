@@ -114,7 +114,7 @@ def use_compilation_cache() -> None:
     The folder's name holds the versions, the flags and the processor's features: what was compiled for
     another machine or library is never loaded.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values.get("jax_compilation_cache_dir") is not None:  # type: ignore[attr-defined]
         return
     parts = [jax.__version__, jax.lib.__version__, platform.machine(), _processor_features()]
     parts.append(os.environ.get("XLA_FLAGS", ""))

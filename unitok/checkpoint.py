@@ -56,7 +56,8 @@ class Checkpoints:
         self._vocabulary = vocabulary
         self._workdir = Path(workdir)
         self._log = log
-        self._damaged: set[int] = set()
+        self._damaged: set[int] = set()  # what this object has found so, by reading every file
+        self._intact: set[int] = set()
         self._writer: ThreadPoolExecutor | None = None
         self._pending: tuple[int, Future[None]] | None = None
 
@@ -131,6 +132,7 @@ class Checkpoints:
         folder = self._folder(manifest["step"])
         write_manifest(folder, manifest)
         self._damaged.discard(manifest["step"])
+        self._intact.discard(manifest["step"])
         self._prune()
 
     def wait(self) -> None:
@@ -209,8 +211,9 @@ class Checkpoints:
         if not steps:
             return InputError(f"{self.path}: no checkpoint; was anything saved in this run folder?")
         for candidate in reversed(steps) if step is None else [step]:
-            problem = damage(self._folder(candidate))
+            problem = None if candidate in self._intact else damage(self._folder(candidate))
             if problem is None:
+                self._intact.add(candidate)
                 if candidate != steps[-1] and step is None:
                     self._log(f"checkpoint: going on from the newest intact step, {candidate}")
                 return candidate
@@ -221,7 +224,7 @@ class Checkpoints:
             f"{self.path}: "
             + (
                 f"step {step} is damaged; there are {rest or 'no others'}"
-                if step
+                if step is not None
                 else "no step is intact"
             )
             + "; restore the folder from a copy, or train again in another --workdir"

@@ -37,7 +37,9 @@ def load_config(argv: Sequence[str]) -> tuple[Config, str | None]:
 
 
 def _parse(argv: Sequence[str]) -> tuple[str | None, list[tuple[str, str]], str | None]:
-    file, workdir, overrides = None, None, []
+    file: str | None = None
+    workdir: str | None = None
+    overrides = []
     words = iter(argv)
     for word in words:
         flag, equals, value = word.partition("=")
@@ -46,8 +48,8 @@ def _parse(argv: Sequence[str]) -> tuple[str | None, list[tuple[str, str]], str 
             hint = f"did you mean {near[0]}?" if near else "overrides read --config.steps=100"
             raise InputError(f"{word}: no such flag; {hint}")
         if not equals:
-            value = next(words, None)
-            if value is None or value.startswith("--"):
+            value = next(words, "--")
+            if value.startswith("--"):
                 raise InputError(f"{flag} wants a value: {flag}=VALUE")
         if flag == "--config":
             file = value

@@ -18,4 +18,4 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1))
-    return all([mallopt(name, value) == 1 for name, value in settings])
+    return min(mallopt(name, value) for name, value in settings) == 1

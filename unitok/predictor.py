@@ -16,7 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from unitok import beam, generate, grammar, parallel, sharding
+from unitok import beam, grammar, parallel, sharding
+from unitok import generate as decoding
 from unitok.errors import InputError
 from unitok.interfaces import Tokenizer, Tokens
 from unitok.request import Output, Request, want
@@ -53,7 +54,7 @@ class Predictor:
         tokenizers: Mapping[str, Tokenizer],
         *,
         mesh: Any = None,
-        batch_sizes: Sequence[int] = generate.BATCH_SIZES,
+        batch_sizes: Sequence[int] = decoding.BATCH_SIZES,
         step: int | None = None,
     ) -> None:
         self.model, self.params, self.vocabulary, self.mesh = model, params, vocabulary, mesh
@@ -136,10 +137,10 @@ class Predictor:
             prompt = self._compose(request)
             budget = self._budget(target, request.max_new_tokens)
             plan = self._plan(request, budget)
-            rows = 1 if request.beams > 1 else request.num_samples
-            key = (target, plan, generate.bucket(len(prompt), generate.LENGTHS))
+            samples = 1 if request.beams > 1 else request.num_samples
+            key = (target, plan, decoding.bucket(len(prompt), decoding.LENGTHS))
             groups.setdefault(key, []).extend(
-                _Row(index, sample, prompt, budget) for sample in range(rows)
+                _Row(index, sample, prompt, budget) for sample in range(samples)
             )
         for (target, plan, length), rows in groups.items():
             most = self.batch_sizes[-1]
@@ -166,7 +167,7 @@ class Predictor:
         found: list[Any] = [None] * len(prompts)
         for chunk, length in self._chunks([len(p) for p in prompts]):
             rows = self._prompts([prompts[i] for i in chunk], length)
-            vectors = np.asarray(self._call(generate.embed, self.model, self.params, rows))
+            vectors = np.asarray(self._call(decoding.embed, self.model, self.params, rows))
             for i, vector in zip(chunk, vectors):
                 found[i] = vector.astype(np.float32)
         return np.stack(found)
@@ -208,8 +209,8 @@ class Predictor:
             ids = self._target_ids(request, value)
             budget = max(self._budget(target, request.max_new_tokens), len(ids))
             lengths = (
-                generate.bucket(len(prompt), generate.LENGTHS),
-                generate.bucket(len(ids), generate.LENGTHS),
+                decoding.bucket(len(prompt), decoding.LENGTHS),
+                decoding.bucket(len(ids), decoding.LENGTHS),
             )
             groups.setdefault((target, *lengths), []).append((index, prompt, ids, budget))
         found = [0.0] * len(requests)
@@ -222,7 +223,7 @@ class Predictor:
                 for i, (_, _, ids, budget) in enumerate(part):
                     ids_BN[i, : len(ids)], budget_B[i] = ids, budget
                 scores = self._call(
-                    generate.score, self.model, target, constrained, self.vocabulary.size,
+                    decoding.score, self.model, target, constrained, self.vocabulary.size,
                     self.params, prompts, ids_BN, budget_B,
                 )  # fmt: skip
                 for (index, *_), value in zip(part, np.asarray(scores)):
@@ -236,8 +237,8 @@ class Predictor:
         context = request.to.partition("@")[2]  # may be known without being shown
         if prompt is None:
             prompt = "".join(f"{{{n}:{self._modality_of(n, v)}}}" for n, v in given.items())
-        named = {name for part in template_fields(prompt) for name in (part.name, part.context)}
-        for name in sorted(named - {None} - set(given)):
+        named = {name for p in template_fields(prompt) for name in (p.name, p.context) if name}
+        for name in sorted(named - set(given)):
             raise InputError(
                 f"prompt: field {{{name}}} has no value; pass {name}=... (there are "
                 f"{', '.join(given) or 'no fields'}), or write {{{{ for a brace"
@@ -326,12 +327,12 @@ class Predictor:
         )
         return asked
 
-    def _plan(self, request: Request, budget: int) -> generate.Plan:
+    def _plan(self, request: Request, budget: int) -> decoding.Plan:
         sample = request.warmth > 0
-        return generate.Plan(
+        return decoding.Plan(
             length=budget
             if request.method == "parallel"
-            else generate.bucket(budget, generate.LENGTHS),
+            else decoding.bucket(budget, decoding.LENGTHS),
             sample=sample,
             filters=sample and (request.top_k > 0 or request.top_p < 1 or request.min_p > 0),
             penalty=request.repetition_penalty != 1,
@@ -360,7 +361,7 @@ class Predictor:
         """Indices of rows that may share a batch, with their encoder bucket."""
         by_length: dict[int, list[int]] = {}
         for index, length in enumerate(lengths):
-            by_length.setdefault(generate.bucket(length, generate.LENGTHS), []).append(index)
+            by_length.setdefault(decoding.bucket(length, decoding.LENGTHS), []).append(index)
         most = self.batch_sizes[-1]
         return [
             (indices[start : start + most], length)
@@ -368,8 +369,8 @@ class Predictor:
             for start in range(0, len(indices), most)
         ]
 
-    def _prompts(self, prompts: Sequence[Tokens], length: int) -> generate.Prompts:
-        size = generate.bucket(len(prompts), self.batch_sizes)
+    def _prompts(self, prompts: Sequence[Tokens], length: int) -> decoding.Prompts:
+        size = decoding.bucket(len(prompts), self.batch_sizes)
         ids, segments = np.zeros((size, length), np.int32), np.zeros((size, length), np.int32)
         positions, modality = np.zeros((size, length, 3), np.int32), np.zeros_like(ids)
         for row, prompt in enumerate(prompts):
@@ -380,17 +381,17 @@ class Predictor:
                 prompt.modality,
                 1,
             )
-        return generate.Prompts(ids, positions, modality, segments)
+        return decoding.Prompts(ids, positions, modality, segments)
 
     def _controls(
         self, rows: Sequence[_Row], requests: Sequence[Request], size: int
-    ) -> generate.Controls:
+    ) -> decoding.Controls:
         def column(dtype: Any, read: Any, filler: float) -> np.ndarray:
             values = [read(requests[row.request]) for row in rows]
             return np.array(values + [filler] * (size - len(rows)), dtype)
 
         seeds = [(requests[row.request].seed % 2**32, row.sample) for row in rows]
-        return generate.Controls(
+        return decoding.Controls(
             budget=np.array([row.budget for row in rows] + [0] * (size - len(rows)), np.int32),
             seed=np.array(seeds + [(0, 0)] * (size - len(rows)), np.uint32),
             temperature=column(np.float32, lambda r: r.warmth, 1),
@@ -405,7 +406,7 @@ class Predictor:
     def _run(
         self,
         target: grammar.TargetGrammar,
-        plan: generate.Plan,
+        plan: decoding.Plan,
         length: int,
         rows: Sequence[_Row],
         requests: Sequence[Request],
@@ -429,7 +430,7 @@ class Predictor:
             )
         else:
             found = self._call(
-                generate.decode, self.model, target, plan, self.params, prompts, controls
+                decoding.decode, self.model, target, plan, self.params, prompts, controls
             )
         ids, log_probs = (np.asarray(x)[: len(rows)] for x in found)
         return (ids, log_probs) if plan.beams > 1 else (ids[:, None], log_probs[:, None])
@@ -441,7 +442,7 @@ class Predictor:
         over_rows = sharding.batch_sharding(self.mesh)
         place = lambda x: (  # noqa: E731
             jax.device_put(x, over_rows)
-            if isinstance(x, generate.Prompts | generate.Controls)
+            if isinstance(x, decoding.Prompts | decoding.Controls)
             else x
         )
         with jax.set_mesh(self.mesh):

@@ -10,6 +10,7 @@ r"""`unitok generate`: ask a checkpoint for a value of any modality.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ FILES = ("image", "audio", "series", "graph", "coord")
 SUFFIX = {
     "text": ".txt", "image": ".png", "audio": ".wav", "series": ".csv", "graph": ".graphml", "coord": ".json",
 }  # fmt: skip
+
+
+def _file(modality: str, path: str) -> tuple[str, str, str]:
+    return modality, modality, path
 
 
 def _field(text: str) -> tuple[str, str, str]:
@@ -54,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     for modality in FILES:
         add(
             f"--{modality}", dest="fields", action="append", metavar="FILE",
-            type=lambda path, m=modality: (m, m, path), help=f"field {{{modality}}}",
+            type=functools.partial(_file, modality), help=f"field {{{modality}}}",
         )  # fmt: skip
     add(
         "--field", dest="fields", action="append", type=_field, metavar="NAME:MODALITY=FILE",

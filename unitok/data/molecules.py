@@ -216,7 +216,8 @@ def _unpack_atom(label: int) -> tuple[Atom, int, int]:
 
 def _mol_of(chem: Any, graph: Graph) -> Any:
     mol = chem.RWMol()
-    unpacked = [_unpack_atom(label) for label in graph.node_labels.tolist()]
+    labels = [] if graph.node_labels is None else graph.node_labels.tolist()
+    unpacked = [_unpack_atom(label) for label in labels]
     keys = [(*atom, locant) for atom, locant, _ in unpacked]
     for (element, charge, hydrogens, isotope), _, _ in unpacked:
         atom = chem.Atom(element)

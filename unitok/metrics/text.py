@@ -70,9 +70,10 @@ def chrf(
     """
     precision = recall = used = 0.0
     for n in range(1, order + 1):
-        grams = [[_grams("".join(s.split()), n) for s in pair] for pair in zip(references, texts)]
-        grams = [(r, t if r else Counter()) for r, t in grams]
-        match, in_text, in_reference = _overlap([r for r, _ in grams], [t for _, t in grams])
+        wanted = [_grams("".join(s.split()), n) for s in references]
+        given = [_grams("".join(s.split()), n) for s in texts]
+        given = [t if r else Counter() for r, t in zip(wanted, given)]
+        match, in_text, in_reference = _overlap(wanted, given)
         if in_text and in_reference:
             precision, recall, used = (
                 precision + match / in_text,

@@ -81,7 +81,7 @@ def _attend_forward(q: Any, k: Any, v: Any, mask_BTS: Any, bias: Any) -> Any:
 
 def _attend_backward(saved: Any, dout: Any) -> Any:
     q, k, v, p, out, bias = saved
-    B, N, G, T, K = q.shape
+    B, N, G, T, _ = q.shape
     both = ((0, 1), (0, 1))
     rows = (B, N, G * T, -1)
     dout = dout.astype(q.dtype)
@@ -116,7 +116,7 @@ def self_qkv(
     if config.qk_norm:
         q = rms_norm(q, params["q_norm"], config.norm_eps)
         k = rms_norm(k, params["k_norm"], config.norm_eps)
-    if context.cos is not None:
+    if context.cos is not None and context.sin is not None:
         q, k = rotate(q, context.cos, context.sin), rotate(k, context.cos, context.sin)
     return _scaled(q, config), k[:, :, 0], v
 

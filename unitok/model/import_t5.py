@@ -42,7 +42,7 @@ def load_t5(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], TableSizes
     weights = _Weights(folder)
     tied = t5.get("scale_decoder_outputs", t5.get("tie_word_embeddings", True) is not False)
     if "lm_head.weight" in weights and not tied:
-        head = weights.take("lm_head.weight")
+        head: np.ndarray | None = weights.take("lm_head.weight")
     else:
         weights.drop("lm_head.weight")
         head = None if tied else weights.peek("shared.weight")
@@ -252,9 +252,8 @@ def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
         )
     try:
         with safe_open(file, framework="flax") as tensors:
-            return {
-                name: np.asarray(tensors.get_tensor(name), np.float32) for name in tensors.keys()
-            }
+            names = list(tensors.keys())
+            return {name: np.asarray(tensors.get_tensor(name), np.float32) for name in names}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file}: damaged safetensors file ({error}); copy it again") from None
 

@@ -72,7 +72,8 @@ def cross_entropy(
     """
 
     def chunk(_: None, piece: Any) -> Any:
-        logits, scores, loss, _ = _chunk_scores(*piece, table_VD, head)
+        h, y = piece
+        _, scores, loss, _ = _chunk_scores(h, y, table_VD, head)
         return None, (loss, scores)
 
     _, (loss, scores) = _over_chunks(chunk, None, hidden_BTD, targets, head)
