@@ -10,10 +10,10 @@ demo: $(VENV)/.base
 	$(BIN)/python train/main.py --config=configs/demo.py $(ARGS)
 
 test: $(VENV)/.test
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -n auto -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.test
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from unitok.values import Image
 MAX_SIDE = 32  # larger images are judged at this size
 BATCH = 128
 WIDTHS, HIDDEN = (32, 64), 128
+PASSES, FEWEST_STEPS, MOST_STEPS = 50, 600, 1500
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 1e-3
 NOISE = 0.1  # added to pixels of -1..1 while training
 ADAM = optax.scale_by_adam()
@@ -64,13 +65,13 @@ def train_judge(
 ) -> Judge:
     """Train on real images. Deterministic in its arguments on one machine.
 
-    steps: None for about 50 passes over a small set and at least 3 over a large one, 600 to 1,500 steps.
+    steps: None for about 50 passes, but at least 600 and at most 1,500 steps.
     """
     classes = tuple(sorted(set(labels)))
     size = common_size(images)
     pixels = stack(images, size)
     target = np.array([classes.index(label) for label in labels], np.int32)
-    steps = steps or int(np.clip(50 * len(images) / BATCH, 600, 1500))
+    steps = steps or int(np.clip(PASSES * len(images) / BATCH, FEWEST_STEPS, MOST_STEPS))
     rng = np.random.default_rng(seed)
     params = _init(rng, size, len(classes))
     state = jax.jit(ADAM.init)(params)

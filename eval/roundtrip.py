@@ -253,7 +253,8 @@ def draw(axis: Any, value: Any) -> None:
             axis.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0])
         axis.invert_yaxis()
     else:
-        text = str(value)[:600].replace("$", r"\$")
+        text = "".join(c if c.isprintable() or c == "\n" else "·" for c in str(value)[:600])
+        text = text.replace("$", r"\$")  # no formulas
         axis.text(0, 1, text, va="top", fontsize=7, wrap=True, family="monospace")
         axis.set_axis_off()
 

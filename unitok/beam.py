@@ -36,6 +36,7 @@ def beam_search(
     where fewer than K targets exist)."""
     batch, beams, length = prompts.ids_BS.shape[0], plan.beams, plan.length
     memory, segments = read_prompts(model, params, prompts, guided=False)
+    params = model.unstacked(params)
     memory, segments = jnp.repeat(memory, beams, axis=0), jnp.repeat(segments, beams, axis=0)
     alive_BK = jnp.tile(jnp.where(jnp.arange(beams) == 0, 0.0, sampling.NEVER), (batch, 1))
     budget_BK = jnp.repeat(controls.budget, beams)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 
@@ -42,6 +43,9 @@ def command(main: Callable[[list[str]], int]) -> Callable[..., int]:
                 130,
                 "interrupted; run the same command again to go on from the newest checkpoint",
             )
+        except BrokenPipeError:  # who read our output has left, as `| head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141  # what the shell reports of a program that SIGPIPE ended
         print(f"unitok: {' '.join(text.split())}", file=sys.stderr)
         return code
 

@@ -124,6 +124,7 @@ def decode(
     """
     batch = prompts.ids_BS.shape[0]
     memory, segments = read_prompts(model, params, prompts, plan.guided)
+    params = model.unstacked(params)
     keys_B = row_keys(controls.seed) if plan.sample else None
     state = {
         "index": jnp.int32(0),

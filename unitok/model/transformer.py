@@ -240,6 +240,12 @@ class EncoderDecoder:
 
     # ---- decoding with a cache ------------------------------------------------------------
 
+    def unstacked(self, params: Params) -> dict[str, Any]:
+        """The same parameters with the decoder's layers apart, as `extend` reads them too: call it
+        outside the decoding loop, or every step copies every layer out of its stack."""
+        layers = _unstack(params["decoder"], self.config.decoder_layers)
+        return {**params, "decoder": tuple(layers)}
+
     def start_cache(
         self, params: Params, memory_BSD: jax.Array, memory_segments_BS: jax.Array, length: int
     ) -> Cache:
@@ -282,9 +288,13 @@ class EncoderDecoder:
         for i, p in enumerate(_unstack(params["decoder"], config.decoder_layers)):
             h_BTD = rms_norm(x_BTD, p["attention_norm"], config.norm_eps)
             q, k, v = attention.self_qkv(p, h_BTD, config, context)
-            new_k.append(_write(cache.self_k[i], k, index))
-            new_v.append(_write(cache.self_v[i], v, index))
-            out = attend(q, new_k[-1], new_v[-1], mask, context.bias)
+            # read what was written, in place: fused into the reader, XLA would copy the whole cache
+            k, v = lax.optimization_barrier(
+                (_write(cache.self_k[i], k, index), _write(cache.self_v[i], v, index))
+            )
+            new_k.append(k)
+            new_v.append(v)
+            out = attend(q, k, v, mask, context.bias)
             x_BTD = x_BTD + merge_heads(out, p["out"])
             x_BTD = self._cross_attention(p, x_BTD, cache.cross_k[i], cache.cross_v[i], reads, None)
             x_BTD = self._mlp(p, x_BTD, None)
@@ -387,6 +397,8 @@ def _fold(key: jax.Array | None, data: int) -> jax.Array | None:
 
 def _unstack(stacked: Params, layers: int) -> list[Params]:
     """The dict of each layer. `split` transposes to one concatenation; indexing would add whole stacks."""
+    if isinstance(stacked, tuple):  # already apart
+        return list(stacked)
     leaves, tree = jax.tree.flatten(stacked)
     parts = [[part[0] for part in lax.split(leaf, (1,) * layers)] for leaf in leaves]
     return [jax.tree.unflatten(tree, layer) for layer in zip(*parts, strict=True)]
