@@ -72,7 +72,8 @@ class SeriesTokenizer(BaseTokenizer):
     def encode(
         self, value: Series, context: Series | None = None, rng: np.random.Generator | None = None
     ) -> np.ndarray:
-        """int32 [n]. context: the past of `value`, of as many channels. There is nothing to augment.
+        """int32 [n]. context: the past of `value`, of as many channels; its frequency counts where
+        `value` has none. There is nothing to augment.
 
         Raises ValueRefused for anything but a Series, or one too long or wide for the header.
         """
