@@ -71,6 +71,11 @@ def hf_model(vocabulary: int) -> Any:
     model = T5ForConditionalGeneration(config).eval()
     head = torch.nn.Parameter(torch.randn(vocabulary, SHAPE["d_model"]) * SHAPE["d_model"] ** -0.5)
     model.lm_head.weight = head  # the library may have tied it all the same
+    with torch.no_grad():  # what was just written weighs most: long walks before a cycle
+        for layer in model.decoder.block:
+            layer.layer[0].SelfAttention.o.weight *= 0.3
+            layer.layer[1].EncDecAttention.o.weight *= 0.3
+            layer.layer[2].DenseReluDense.wo.weight *= 0.3
     return model
 
 
@@ -196,14 +201,14 @@ def compare(vocabulary: int, batch: int, reps: int, folder: str) -> dict[str, An
     answers = {name: run() for name, run in runs.items()}
     truth = answers["torch generate f32"]
     same = {name: float((ids == truth).mean()) for name, ids in answers.items()}
-    different = len(np.unique(truth))
+    different = float(np.mean([len(np.unique(row)) for row in truth]))
     print(
-        f"\nvocabulary {vocabulary:,}, batch {batch}: {different} different tokens in {truth.size}"
+        f"\nvocabulary {vocabulary:,}, batch {batch}: {different:.0f} different tokens of {NEW} a row"
     )
     if same["ours f32"] < 1:
         sys.exit(f"decode: greedy tokens differ ({same}); a speed of other tokens compares nothing")
-    if different < truth.size / 8:
-        sys.exit(f"decode: {different} different tokens in {truth.size}: equal tokens prove little")
+    if different < NEW / 4:
+        sys.exit(f"decode: {different:.0f} different tokens a row: that they agree proves little")
     seconds = interleaved(runs, reps)
     rates = {}
     for name, spent in seconds.items():

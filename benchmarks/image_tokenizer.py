@@ -1,6 +1,6 @@
 """Image tokenizers beside WebP, JPEG and AVIF at equal rate: fitted on Fashion-MNIST, and the shipped one on Kodak.
 
-    UNITOK_DATA=DIR python benchmarks/image_tokenizer.py [--steps=1500] [--codes=512] [--tokenizer=DIR]
+    UNITOK_DATA=DIR python benchmarks/image_tokenizer.py [--steps=2400] [--codes=512] [--tokenizer=DIR]
 
 First the shipped default on the Kodak photos that it was not fitted on; then one fitted on
 Fashion-MNIST's train split, judged on its test split. The rivals there code mosaics of all test images (a file of one 28 x 28 image is mostly header) at the
@@ -25,7 +25,8 @@ from unitok.eval.classical import image_rivals
 from unitok.metrics.images import psnr, ssim
 from unitok.tokenizers.codec import space_to_depth
 from unitok.tokenizers.codec_fit import code_statistics
-from unitok.tokenizers.image import FIRST_CODE, HEADER, HEADER_BITS, ImageTokenizer
+from unitok.tokenizers.image import ImageTokenizer
+from unitok.tokenizers.image_grammar import FIRST_CODE, HEADER, HEADER_BITS
 from unitok.values import Image
 
 SINGLE = 500  # images that WebP codes one by one
@@ -33,8 +34,9 @@ SINGLE = 500  # images that WebP codes one by one
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--codes", type=int, default=512)
+    parser.add_argument("--width", type=int, default=48)
     parser.add_argument("--tokenizer", help="a fitted folder, instead of fitting")
     parser.add_argument("--out", help="where to save the fitted tokenizer")
     flags = parser.parse_args()
@@ -60,7 +62,7 @@ def main() -> int:
 def _fit(train: list[Image], flags: argparse.Namespace) -> ImageTokenizer:
     start, cpu = time.perf_counter(), time.process_time()
     tokenizer = ImageTokenizer.fit(
-        train, steps=flags.steps, batch_size=128, patch=4, codes=flags.codes,
+        train, steps=flags.steps, batch_size=64, patch=4, codes=flags.codes, width=flags.width,
         log=lambda line: print(line, flush=True),
     )  # fmt: skip
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu

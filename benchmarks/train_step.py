@@ -377,7 +377,7 @@ def require(condition: bool, message: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument("--reps", type=int, default=7, help="turns that are counted")
+    parser.add_argument("--reps", type=int, default=5, help="turns that are counted")
     parser.add_argument("--parts", default="8192,32000,packed", help="which of the three")
     args = parser.parse_args()
     try:
@@ -403,7 +403,7 @@ def main() -> int:
     for part in args.parts.split(","):
         with tempfile.TemporaryDirectory() as folder:
             if part == "packed":
-                packed(8192, max(reps - 2, 1) if args.quick else max(reps - 2, 5), count, folder)
+                packed(8192, reps, count, folder)
             else:
                 plain(int(part), reps, folder)
     return 0

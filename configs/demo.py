@@ -33,7 +33,7 @@ def get_config() -> Config:
     prose = SourceConfig(kind="sklearn", options={"name": "descriptions", "test_share": 0.1})
     return Config(
         name="demo",
-        steps=700,
+        steps=560,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(
@@ -46,7 +46,7 @@ def get_config() -> Config:
         tasks={
             "recognise": TaskConfig(
                 source="digits",
-                weight=3.0,
+                weight=4.0,
                 templates=[
                     Template(inputs="Which digit is this? {image}", targets="{label:text}"),
                     Template(inputs="{image} Read the digit.", targets="{label:text}"),
@@ -57,6 +57,7 @@ def get_config() -> Config:
                 held_out_templates=[
                     Template(inputs="{image} What number do you see?", targets="{label:text}")
                 ],
+                input_noise=0.5,
                 metrics=["accuracy"],
             ),
             "draw": TaskConfig(
@@ -85,6 +86,7 @@ def get_config() -> Config:
                     ),
                     Template(inputs="{image} What is shown?", targets="a handwritten {word:text}"),
                 ],
+                input_noise=0.5,
                 metrics=["exact_match"],
             ),
             "denoise": TaskConfig(

@@ -34,7 +34,7 @@ def render(
     )  # fmt: skip
     environment.filters.update(score=score, interval=interval, count=lambda n: f"{n:,}")
     panels = [
-        {"title": title, "names": list(lines), "svg": figures.line_chart(lines, "step", title)}
+        {"title": title, "names": list(lines), "svg": figures.line_chart(lines, "step", "")}
         for title, lines in (curves or {}).items()
         if lines
     ]

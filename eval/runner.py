@@ -25,6 +25,7 @@ from unitok.config import to_dict
 from unitok.errors import InputError
 from unitok.eval import baselines, fidelity, figures, likelihood, report, scores_image, scores_text
 from unitok.eval.context import SAMPLES, Say, Settings, TaskContext, metric
+from unitok.eval.scores_tokenizer import score_tokenizer
 from unitok.interfaces import Example
 from unitok.metrics import bootstrap
 from unitok.predictor import Predictor
@@ -33,7 +34,6 @@ from unitok.sequence import TEXT, parts
 
 FORMAT = 1
 BATCH_SIZES = (64,)  # generation is padded to one size: few compilations
-TOKENIZER_ITEMS = 256
 SUBSTANCE = ("samples", "pairs")  # what is in the page, not in metrics.json
 
 
@@ -254,44 +254,10 @@ def _tokenizers(contexts: Sequence[TaskContext], folder: Path) -> dict[str, Any]
             result = _finished(file, identity)
             if result is None:
                 task.say(f"tokenizer: {field.modality}")
-                result = _tokenizer(task, tokenizer, field.name)
+                result = score_tokenizer(task, tokenizer, field.name)
                 _write(file, {"identity": identity, "result": result})
             found[field.modality] = result
     return found
-
-
-def _tokenizer(task: TaskContext, tokenizer: Any, field: str) -> dict[str, Any]:
-    values = [record[field] for record in task.records[:TOKENIZER_ITEMS]]
-    items = [fidelity.measure(tokenizer, value) for value in values]
-    means = fidelity.summarise(items)
-    # an image's header digits come first: what is told of code use is told of the codebook behind them
-    codes = getattr(tokenizer, "num_codes", tokenizer.size)
-    ids = np.concatenate(tokenizer.encode_batch(values))
-    counts = np.bincount(ids, minlength=tokenizer.size)[tokenizer.size - codes :]
-    shares = counts[counts > 0] / counts.sum()
-    pairs = [
-        {
-            "truth": figures.show(item.original),
-            "reconstruction": figures.show(item.reconstruction),
-            "caption": item.fidelity.split(",")[0],
-        }
-        for item in items[:SAMPLES]
-    ]
-    return {
-        "measured_on": f"{len(values)} items of {task.config.source}, split {task.config.eval_split}",
-        "name": tokenizer.name,
-        "fingerprint": tokenizer.fingerprint,
-        "size": codes,
-        "tokens": means["tokens"],
-        "bits": means["bits"],
-        "rate": f"{means['rate'][0]:.2f} {means['rate'][1]}",
-        "scores": {name: value for name, (value, _) in means["scores"].items()},
-        "fidelity": ", ".join(fidelity.spell(n, *score) for n, score in means["scores"].items()),
-        "classical": fidelity.spell_rivals(means["rivals"], means["bits"], means["rate"]),
-        "used": int((counts > 0).sum()),
-        "perplexity": float(np.exp(-(shares * np.log(shares)).sum())),
-        "pairs": pairs,
-    }
 
 
 # ---- the run, and what is finished -------------------------------------------------------------

@@ -16,7 +16,8 @@ from unitok.errors import InputError, RunError
 from unitok.metrics.images import psnr
 from unitok.tokenizers import codec_fit
 from unitok.tokenizers import image as room
-from unitok.tokenizers.image import FIRST_CODE, HEADER, ImageTokenizer, canvas_side, header_ids
+from unitok.tokenizers.image import ImageTokenizer, canvas_side
+from unitok.tokenizers.image_grammar import FIRST_CODE, HEADER, header_ids, parse_header
 from unitok.values import Audio, Image, ValueRefused
 
 
@@ -86,7 +87,7 @@ def test_any_size_comes_back(long: int, short: int, tall: bool, channels: int) -
 def test_header_says_the_size(height: int, width: int, channels: int) -> None:
     ids = header_ids(height, width, channels)
     assert ids.dtype == np.int32 and len(ids) == HEADER and ids.max() < FIRST_CODE
-    assert room.parse_header(ids) == (height, width, channels)
+    assert parse_header(ids) == (height, width, channels)
 
 
 @settings(max_examples=200, deadline=None)
@@ -203,7 +204,7 @@ DIGITS = [Image(np.round(x * 15.9375).astype(np.uint8)) for x in load_digits().i
 
 def test_a_short_fit_learns_digits_and_is_reproducible() -> None:
     lines: list[str] = []
-    options = {"patch": 2, "codes": 32, "width": 16, "depth": 1, "steps": 150, "batch_size": 64}
+    options = {"patch": 2, "codes": 32, "width": 16, "depth": 1, "steps": 90, "batch_size": 64}
     tokenizer = ImageTokenizer.fit(DIGITS[:1400], log=lines.append, **options)
     test = DIGITS[1400:]
     ids = tokenizer.encode_batch(test)

@@ -57,6 +57,11 @@ class BaseTokenizer:
         """A sequence without axes of its own: all three advance together (i, i, i)."""
         return np.repeat(np.arange(len(ids), dtype=np.int32)[:, None], 3, axis=1)
 
+    def code_vectors(self) -> np.ndarray | None:
+        """What each code stands for, float32 [size, d], rows of NaN for codes that are no vector; None where
+        codes are mere names. Codes with like vectors begin training with like embeddings."""
+        return None
+
     def grammar(self, *args: Any, **request: Any) -> Grammar:
         raise TypeError(f"{type(self).__name__} does not define grammar")
 

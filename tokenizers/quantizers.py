@@ -25,6 +25,8 @@ from jax import lax
 Array = Any
 State = dict[str, Any]
 
+CHUNK = 8192  # vectors compared with a codebook at once
+
 
 class Quantizer(Protocol):
     dim: int
@@ -72,8 +74,14 @@ class EmaVQ:
         }
 
     def encode(self, state: State, z: Array) -> Array:
-        codes, _ = nearest(state["codebook"], z)
-        return codes[..., None]
+        rows_Nd = z.reshape(-1, self.dim)
+        if len(rows_Nd) <= CHUNK:
+            codes_N, _ = nearest(state["codebook"], rows_Nd)
+        else:  # the N x K distances of a large picture would fill the memory
+            codes_N = lax.map(
+                lambda z_d: nearest(state["codebook"], z_d)[0], rows_Nd, batch_size=CHUNK
+            )
+        return codes_N.reshape(*z.shape[:-1], 1)
 
     def decode(self, state: State, codes: Array) -> Array:
         return state["codebook"].astype(jnp.float32)[codes[..., 0]]

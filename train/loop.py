@@ -23,11 +23,13 @@ from unitok.config import Config
 from unitok.config_cli import render
 from unitok.data.mixture import build_stream
 from unitok.errors import RunError
+from unitok.host_memory import keep_freed_memory
 from unitok.interfaces import Tokenizer
 from unitok.model import EncoderDecoder, TableSizes
 from unitok.run import lock_run
 from unitok.sharding import batch_sharding, make_mesh
 from unitok.train import optim, prepare, runtime, telemetry
+from unitok.train.embeddings import from_codebooks
 from unitok.train.step import Steps
 
 
@@ -44,6 +46,7 @@ def train(config: Config, tokenizers: Mapping[str, Tokenizer] | None = None) -> 
     workdir = Path(config.workdir or Path("runs") / config.name)
     first = jax.process_index() == 0
     runtime.use_compilation_cache()
+    keep_freed_memory()
     with lock_run(workdir) if first else contextlib.nullcontext():
         Training(config, workdir, tokenizers).run()
     if config.report and jax.process_count() > 1:
@@ -69,7 +72,7 @@ class Training:
         self.config, self.workdir = config, workdir
         _say(render(config, width=600))
         opened, self._same_stream = prepare.open_together(config, workdir, given, _say)
-        self.vocabulary = opened.vocabulary
+        self.vocabulary, self.tokenizers = opened.vocabulary, opened.tokenizers
         self.roof = telemetry.matmul_roof(config.model.dtype)
         self.mesh = make_mesh(config.mesh)
         self.rows = batch_sharding(self.mesh)
@@ -180,8 +183,19 @@ class Training:
             return step, state
         state = self.steps.init()
         if self.config.init_from is None:
-            return 0, state
+            return 0, self._seeded(state)
         return 0, self._inherit(state)
+
+    def _seeded(self, state: State) -> State:
+        """The embeddings of learned tokenizers' codes begin as their codebooks lie."""
+        table = state["params"]["embedding"]
+        table = from_codebooks(table, self.tokenizers, self.vocabulary, self.config.seed)
+        state["params"]["embedding"] = table
+        if "ema" in state:
+            state["ema"]["embedding"] = jnp.copy(
+                table
+            )  # an array cannot be donated under two names
+        return state
 
     def _inherit(self, fresh: State) -> State:
         """Parameters of another run, with its moments and average where this optimiser has them too."""

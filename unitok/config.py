@@ -216,6 +216,9 @@ class TaskConfig:
     condition_dropout: float = (
         0.0  # share of examples whose inputs are emptied (classifier-free guidance)
     )
+    input_noise: float = (
+        0.0  # training: up to this share of the inputs' value codes is hidden (MASK)
+    )
     eval_items: int | None = None  # None: the whole test split
     train_split: str = "train"
     eval_split: str = "test"
@@ -227,6 +230,11 @@ class TaskConfig:
             0 <= self.condition_dropout < 1,
             "tasks.condition_dropout",
             f"want 0 <= p < 1, got {self.condition_dropout}",
+        )
+        _check(
+            0 <= self.input_noise < 1,
+            "tasks.input_noise",
+            f"want 0 <= share < 1, got {self.input_noise}",
         )
 
 

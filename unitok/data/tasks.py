@@ -18,6 +18,7 @@ from unitok.data import cache, sources
 from unitok.errors import InputError
 from unitok.interfaces import Example, Source, Tokens
 from unitok.sequence import Codes, Composer
+from unitok.vocabulary import MASK, Vocabulary
 
 
 class Task:
@@ -31,9 +32,10 @@ class Task:
         source: Source,
         composer: Composer,
         folder: Path | None,
+        noise: float = 0.0,
     ) -> None:
         self.name, self.number, self.config = name, number, config
-        self.source, self.composer = source, composer
+        self.source, self.composer, self.noise = source, composer, noise
         check_task(name, config, source)
         self.objective = objectives.build(config.objective, composer.vocabulary)
         self._tables = {
@@ -57,6 +59,8 @@ class Task:
             raise InputError(f"task {self.name}, record {index}: {error}") from None
         if rng.random() < self.config.condition_dropout:
             inputs = Tokens.concatenate([])
+        if self.noise:
+            inputs = hide_codes(inputs, self.noise, self.composer.vocabulary, rng)
         example = self.objective(inputs, targets, modality, rng)
         return dataclasses.replace(example, task=self.number)
 
@@ -77,6 +81,21 @@ class Task:
                         f"tasks.{self.name}.templates: field {field.name!r} is given two modalities"
                     )
         return found
+
+
+def hide_codes(
+    inputs: Tokens, most: float, vocabulary: Vocabulary, rng: np.random.Generator
+) -> Tokens:
+    """`inputs` with a random share, up to `most`, of the codes between begin and end marks hidden by MASK.
+
+    Word dropout (Iyyer et al. 2015) on the codes of images, sounds and the like: against learning a small
+    training set by heart. Positions and modality stay; text and marks do, too.
+    """
+    text = vocabulary.modality_id(sequence.TEXT) if sequence.TEXT in vocabulary.names else -1
+    firsts = np.array([b.first_code if b.marks else vocabulary.size for b in vocabulary.blocks])
+    codes = (inputs.ids >= firsts[inputs.modality]) & (inputs.modality != text)
+    hidden = codes & (rng.random(len(inputs)) < rng.random() * most)
+    return Tokens(np.where(hidden, MASK, inputs.ids), inputs.positions, inputs.modality)
 
 
 class _Tokenized(Mapping[str, Any]):
@@ -141,5 +160,6 @@ def build_tasks(config: Config, composer: Composer, split: str, folder: Path | N
                 opened[key] = sources.build_source(config.sources[task.source], key[1])
             except InputError as error:
                 raise InputError(f"sources.{task.source}: {error}") from None
-        tasks.append(Task(name, number, task, opened[key], composer, folder))
+        noise = task.input_noise if split == "train" else 0.0
+        tasks.append(Task(name, number, task, opened[key], composer, folder, noise))
     return tasks
