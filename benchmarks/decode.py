@@ -6,7 +6,7 @@
 Shape: d_model 256, 4 + 4 layers, d_ff 1,024 (ReLU), 4 heads of 64; encoder 256 tokens, 128 new ones.
 Ours is `unitok.generate.decode` whole: encoder, cross keys, and a loop with a grammar's mask. One
 pinned thread; new tokens a second of CPU time of the process. The greedy tokens must be equal, all of
-them, in float32, and many different ones. CTranslate2 runs beside them where it is installed.
+them, in float32, and many different ones.
 """
 
 from __future__ import annotations
@@ -127,49 +127,6 @@ def our_run(folder: str, inputs: np.ndarray, dtype: str) -> Run:
     )
 
 
-def ctranslate2_run(folder: str, vocabulary: int, inputs: np.ndarray, kind: str) -> Run:
-    """CTranslate2 speaks of token strings: here each id's own number."""
-    import ctranslate2
-    from ctranslate2.converters import transformers as converters
-
-    class Loader(
-        converters.T5Loader
-    ):  # the converter wants a tokenizer only for its list of tokens
-        def get_vocabulary(self, model: Any, tokenizer: Any) -> list[str]:
-            return [str(i) for i in range(vocabulary)]
-
-        def set_vocabulary(self, spec: Any, tokens: list[str]) -> None:
-            spec.register_source_vocabulary(tokens)
-            spec.register_target_vocabulary(tokens)
-
-        def set_config(self, config: Any, model: Any, tokenizer: Any) -> None:
-            config.bos_token, config.eos_token, config.unk_token = str(BOS), str(EOS), "0"
-            config.decoder_start_token = str(BOS)
-
-    model = hf_model(vocabulary)
-    spec = Loader().get_model_spec(model)
-    loader = Loader()
-    tokens = loader.get_vocabulary(model, None)
-    loader.set_vocabulary(spec, tokens)
-    loader.set_config(spec.config, model, None)
-    spec.validate()
-    spec.optimize(quantization=kind if kind != "float32" else None)
-    path = Path(folder) / f"ctranslate2-{kind}"
-    path.mkdir(exist_ok=True)
-    spec.save(str(path))
-    translator = ctranslate2.Translator(
-        str(path), compute_type=kind, inter_threads=1, intra_threads=1
-    )
-    source = [[str(i) for i in row] for row in inputs]
-    sizes = {"beam_size": 1, "min_decoding_length": NEW, "max_decoding_length": NEW}
-
-    def run() -> np.ndarray:
-        found = translator.translate_batch(source, max_input_length=0, **sizes)
-        return np.array([[int(token) for token in row.hypotheses[0]] for row in found])
-
-    return run
-
-
 def interleaved(runs: dict[str, Run], reps: int) -> dict[str, list[float]]:
     """CPU seconds of each by turn; the order is reversed every other turn, the first turn dropped."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -191,13 +148,6 @@ def compare(vocabulary: int, batch: int, reps: int, folder: str) -> dict[str, An
         "ours f32": our_run(folder, inputs, "float32"),
         "ours bf16": our_run(folder, inputs, "bfloat16"),
     }
-    try:
-        import ctranslate2  # noqa: F401
-
-        for kind in ("float32", "int8"):
-            runs[f"ctranslate2 {kind}"] = ctranslate2_run(folder, vocabulary, inputs, kind)
-    except ImportError:
-        pass
     answers = {name: run() for name, run in runs.items()}
     truth = answers["torch generate f32"]
     same = {name: float((ids == truth).mean()) for name, ids in answers.items()}
