@@ -14,7 +14,7 @@ import numpy as np
 from unitok.interfaces import Tokenizer
 from unitok.vocabulary import Vocabulary
 
-OWN = 0.3  # share of the variance that stays each code's own
+OWN = 0.1  # share of the variance that stays each code's own
 
 
 def from_codebooks(
