@@ -12,7 +12,7 @@ from unitok.errors import InputError, command
 EXAMPLES = """\
 examples:
   python eval/main.py --checkpoint=runs/demo
-  unitok eval --checkpoint=runs/demo --tasks=recognise,draw --items=100 --out=/tmp/look
+  unitok eval --checkpoint=runs/demo --tasks=recognise,draw --items=100 --out=look
 
 Writes OUT/metrics.json and OUT/report.html (OUT: the run's folder `report`). The same command again goes
 on where it was. Exit codes: 0 done, 1 failed while running, 2 wrong usage or input.
