@@ -439,7 +439,9 @@ def test_normalisation_by_modality() -> None:
     np.testing.assert_allclose(mixed[0, 2], 0.5 * 6 / 8 / 6, rtol=1e-6)
     np.testing.assert_allclose(mixed[0, 0], (0.5 * 2 / 8 + 0.5) / 4, rtol=1e-6)
     token = losses.slot_coefficients(weights, modality, segments, 4, "token")
-    for c in (by, mixed, token):
+    same = losses.slot_coefficients(weights, jnp.full_like(modality, 2), segments, 4, "example")
+    np.testing.assert_allclose(same, by, rtol=1e-6)  # of one modality, yet an example counts one
+    for c in (by, mixed, token, same):
         np.testing.assert_allclose(c.sum(), 1, rtol=1e-6)
     nothing = losses.slot_coefficients(0 * weights, modality, segments, 4, "modality")
     assert (nothing == 0).all()

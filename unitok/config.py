@@ -314,14 +314,16 @@ class OptimizerConfig:
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
     z_loss: float = 1e-4  # Chowdhery et al. 2022, PaLM
-    normalise: str = "modality"  # modality: mean over each target modality's tokens, then summed by share | token
+    # modality: mean over each target modality's tokens, then summed by share | example: mean over each
+    # example's tokens | token: all tokens alike
+    normalise: str = "modality"
     label_smoothing: float = 0.0
     chunk_rows: int | None = (
         None  # fused row-chunked cross entropy; None: from 16k vocabulary rows on
     )
 
     def __post_init__(self) -> None:
-        _one_of(self.normalise, ("modality", "token"), "loss.normalise")
+        _one_of(self.normalise, ("modality", "example", "token"), "loss.normalise")
         _check(
             0 <= self.label_smoothing < 1,
             "loss.label_smoothing",

@@ -173,6 +173,47 @@ def cropped(name: str, column: Column, box: Sequence[float]) -> Column:
     return Column(len(column), read)
 
 
+def augmented(
+    name: str, column: Column, rule: Mapping[str, float], copies: int, seed: int
+) -> Column:
+    """The images of `column`, followed by `copies` - 1 moved versions of each: row + copy * len(column).
+
+    rule: the greatest `shift` (share of the side), `rotate` (degrees) and `scale` (share); each version
+    draws its own, uniformly, from (seed, row, copy). The edge is repeated outward.
+    """
+    from scipy import ndimage
+
+    length = len(column)
+    shift, rotate, scale = (float(rule.get(key, 0.0)) for key in ("shift", "rotate", "scale"))
+
+    def read(row: int) -> Image:
+        copy, place = divmod(row, length)
+        image = column[place]
+        if not copy:
+            return image
+        draw = np.random.default_rng((seed, place, copy)).uniform(-1, 1, 4)
+        angle, zoom = np.deg2rad(rotate * draw[0]), 1 + scale * draw[1]
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
+        side = np.array(image.pixels.shape[:2])
+        centre = (side - 1) / 2
+        offset = centre - turn @ (centre + shift * side * draw[2:])
+        planes = [
+            ndimage.affine_transform(
+                plane.astype(np.float32), turn, offset, order=1, mode="nearest"
+            )
+            for plane in np.moveaxis(image.pixels, 2, 0)
+        ]
+        return Image(np.round(np.stack(planes, axis=2)).clip(0, 255).astype(np.uint8))
+
+    return Column(length * copies, read)
+
+
+def repeated(column: Column, copies: int) -> Column:
+    """The same values again, `copies` times over."""
+    plain = None if column.plain is None else list(column.plain) * copies
+    return Column(len(column) * copies, lambda row: column[row % len(column)], plain)
+
+
 def _pixels(low: float, high: float, side: int) -> tuple[int, int]:
     first = min(round(low * side), side - 1)
     return first, max(round(high * side), first + 1)

@@ -18,6 +18,8 @@ options every kind takes:
     fields      {new name: name in the file}: keep these only
     modalities  {field: modality}: how arrays, or files named by a column, become values
     derive      {new field: old field} or {new field: {"from": field, "crop": [y0, x0, y1, x1]}}
+    augment     {"split": "train", "field": "image", "copies": 8, "shift": 0.1, "rotate": 10, "scale": 0.1}:
+                the records of one split again, `copies` times in all, with that field's images moved
     windows     {"past": n, "future": m, "stride": s, "columns": [...], "freq": tag}: one long series
                 becomes records of fields past and future; shares are then cut along time
 """
@@ -39,7 +41,8 @@ from unitok.errors import InputError
 from unitok.interfaces import Source
 
 OPTIONS = (
-    "split", "test_share", "of", "seed", "stratify", "limit", "fields", "modalities", "derive", "windows",
+    "split", "test_share", "of", "seed", "stratify", "limit", "fields", "modalities", "derive", "augment",
+    "windows",
 )  # fmt: skip
 DEFAULT_SHARES = {"train": [0.0, 0.9], "test": [0.9, 1.0]}
 
@@ -107,6 +110,8 @@ def build_source(config: SourceConfig, split: str) -> Source:
         total = _rows(fields, config)
         rows = _cut(fields, total, shares[split], options) if cut else np.arange(total)
     rows = _limit(rows, options.get("limit"), options.get("seed", 0))
+    if options.get("augment", {}).get("split") == split:
+        fields, rows = _augment(fields, rows, options["augment"], options.get("seed") or 0, config)
     if not len(rows):
         raise InputError(
             f"{_name(config)}: no records in split {split!r}; check the split's shares"
@@ -208,6 +213,27 @@ def _arrange(
     for name, words in config.label_names.items():
         fields[name] = columns.named(name, _get(fields, name, "label_names", config), words)
     return fields
+
+
+def _augment(
+    fields: dict[str, Column],
+    rows: np.ndarray,
+    rule: Mapping[str, Any],
+    seed: int,
+    config: SourceConfig,
+) -> tuple[dict[str, Column], np.ndarray]:
+    """The chosen rows `copies` times over, one field's images moved in all but the first."""
+    known = {"split", "field", "copies", "shift", "rotate", "scale"}
+    copies = rule.get("copies")
+    if set(rule) - known or "field" not in rule or not isinstance(copies, int) or copies < 1:
+        raise InputError(
+            "source.options.augment: want split, field, copies (a positive integer), and if wanted "
+            f"shift, rotate, scale; got {dict(rule)}"
+        )
+    total, field = _rows(fields, config), rule["field"]
+    moved = columns.augmented(field, _get(fields, field, "augment", config), rule, copies, seed)
+    fields = {name: columns.repeated(column, copies) for name, column in fields.items()}
+    return fields | {field: moved}, np.concatenate([rows + copy * total for copy in range(copies)])
 
 
 def _windows(
