@@ -15,7 +15,7 @@ from unitok.config import LossConfig, ModelConfig
 from unitok.interfaces import Batch
 from unitok.model import EncoderDecoder, TableSizes, attention, losses
 from unitok.model.layers import matmul, outer
-from unitok.model.positions import rotary_angles, rotate
+from unitok.model.positions import place_features, rotary_angles, rotate
 from unitok.vocabulary import Vocabulary
 
 # LLVM's optimiser would take most of the time, for programs that run once
@@ -233,6 +233,25 @@ def test_emptied_inputs_read_no_other_example() -> None:
     empty = {**EXAMPLES[0], **{n: x[:0] for n, x in EXAMPLES[0].items() if n.startswith("enc")}}
     batch = pack([empty, EXAMPLES[1]], 18, 17)
     assert (np.asarray(influence(model, params, batch)["cross"])[:4] == 0).all()
+
+
+def test_a_place_is_counted_from_the_beginning_of_its_value() -> None:
+    """The same value has the same features behind a longer text, further on in time and in a packed row;
+    its tokens have different ones."""
+    text = np.repeat(np.arange(7)[:, None], 3, axis=1)
+    image = np.array([[7, 7, 7], [7, 0, 0], [7, 0, 1], [7, 1, 0], [7, 1, 1]]) * [1, 1, 1]
+    image[1:, 1:] += 8
+
+    def features(before: int, shift: int, neighbour: int) -> np.ndarray:
+        packed = np.concatenate([image[:neighbour], text[:before] + shift, image + shift])
+        modality = np.array([3] * neighbour + [2] * before + [3] * len(image))
+        segments = np.array([1] * neighbour + [2] * (before + len(image)))
+        return np.asarray(place_features(packed[None], modality[None], segments[None]))[0, -5:]
+
+    alone = features(2, 0, 0)
+    for other in (features(7, 0, 0), features(2, 30, 0), features(3, 5, 4), features(0, 0, 5)):
+        np.testing.assert_allclose(alone, other, atol=1e-6)
+    assert np.abs(alone[:, None] - alone[None])[~np.eye(5, dtype=bool)].max(axis=-1).min() > 0.1
 
 
 def test_text_positions_are_ordinary_rotary_positions() -> None:

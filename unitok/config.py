@@ -49,6 +49,7 @@ class ModelConfig:
     qk_norm: bool = True
     scale_attention: bool = True  # divide logits by sqrt(head_dim); T5 does not
     modality_embedding: bool = True
+    place_embedding: bool = True  # the encoder reads where in its own value each token lies
     tied_head: bool = True
     head_scale: bool = False  # T5's tied head multiplies by d_model ** -0.5
     norm_eps: float = 1e-6
@@ -96,7 +97,7 @@ class ModelConfig:
 
     @classmethod
     def t5(cls, **sizes: Any) -> ModelConfig:
-        """T5's own layout: relative bias, no QK-norm, unscaled attention, ReLU, tied scaled head, no modality embedding."""
+        """T5's own layout: relative bias, no QK-norm, unscaled attention, ReLU, tied scaled head, no modality or place embedding."""
         layout: dict[str, Any] = {
             "activation": "relu",
             "gated": False,
@@ -104,6 +105,7 @@ class ModelConfig:
             "qk_norm": False,
             "scale_attention": False,
             "modality_embedding": False,
+            "place_embedding": False,
             "tied_head": True,
             "head_scale": True,
         }

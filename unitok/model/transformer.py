@@ -23,7 +23,7 @@ from unitok.model import attention, losses
 from unitok.model.attention import Context, attend, merge_heads
 from unitok.model.layers import dot, dropout, mlp, rms_norm
 from unitok.model.parameters import init_params
-from unitok.model.positions import relative_bias, rotary_angles
+from unitok.model.positions import place_features, relative_bias, rotary_angles
 from unitok.sharding import BATCH, constrain
 from unitok.vocabulary import Vocabulary
 
@@ -95,6 +95,9 @@ class EncoderDecoder:
             return self._mlp(p, self._self_attention(p, x, context, _fold(key, 0)), key)
 
         x_BSD = self._embed(params, ids_BS, modality_BS, keys[0])
+        if config.place_embedding:
+            waves_BSE = place_features(positions_BS3, modality_BS, segments_BS)
+            x_BSD = x_BSD + (waves_BSE @ params["place"]).astype(x_BSD.dtype)
         x_BSD = self._stack(layer, params["encoder"], x_BSD, config.encoder_layers, keys[1])
         x_BSD = rms_norm(x_BSD, params["encoder_norm"], config.norm_eps)
         return dropout(x_BSD, config.dropout, keys[2])
