@@ -92,9 +92,7 @@ def get_config() -> Config:
                 metrics=["exact_match"],
             ),
         },
-        model=ModelConfig(
-            d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3
-        ),
+        model=ModelConfig(d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3),
         data=DataConfig(batch_size=16),
         optimizer=OptimizerConfig(
             learning_rate=1.5e-3, warmup_steps=200, weight_decay=0.05, ema_decay=0.998

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-
 PLACE_FREQUENCIES = np.pi / 2.0 ** np.arange(
     8
 )  # neighbours apart at one end, 256 places at the other
