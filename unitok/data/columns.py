@@ -35,12 +35,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Columns by field, what identifies their content (paths, sizes and times of files), and the field of
-    labels that splits hold in equal proportion unless told otherwise."""
+    """Columns by field, what identifies their content (paths, sizes and times of files), and unless told
+    otherwise: the field of labels that splits hold in equal proportion, the field whose values are not divided."""
 
     columns: dict[str, Column]
     identity: Any = None
     stratify: str | None = None
+    group: str | None = None
 
 
 def scalars(values: Sequence[Any] | np.ndarray) -> Column:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from unitok.data import columns, files, libraries, limits
+from unitok.data import columns, files, libraries, limits, synthetic
 from unitok.data.columns import Column, Loaded
 from unitok.errors import InputError
 
@@ -281,6 +281,9 @@ def _split_arrays(path: str) -> bool:
 READERS: dict[str, Reader] = {
     "arrays": Reader(read_arrays, ("columns",)),
     "sklearn": Reader(libraries.read_sklearn, ("name",), defaults={"test_share": 0.2}),
+    "synthetic": Reader(
+        synthetic.read_synthetic, ("name", "size", "kinds", "seconds"), defaults={"test_share": 0.2}
+    ),
     "idx": Reader(read_idx, has_splits=lambda path: True),
     "images": Reader(read_images, has_splits=_split_folders),
     "csv": Reader(read_csv, ("delimiter",), _split_in_path),

@@ -4,6 +4,7 @@
 
 kinds (file formats are code, in `readers.py`; one data set is data, in a config):
     arrays    options.columns: {field: list or array}               sklearn   options.name: digits, ...
+    synthetic options.name: sounds, curves, graphs (`synthetic.py`)  join      several sources (`join.py`)
     idx       a folder of the four MNIST-style files                 images    a folder, subfolders = labels
     csv jsonl a file, or one a split where the path holds {split}    npz       named arrays
     tfds      a TensorFlow Datasets name, read through `data_source`
@@ -14,6 +15,7 @@ options every kind takes:
     of          which of the data's own splits `split` divides, where it has some: train
     seed        of the random order that the shares are cut from; null: the file's order
     stratify    a field whose values each split holds in equal proportion
+    group       a field whose values are not divided: records that agree on it are in one split
     limit       so many records of the split at the most, a fixed random choice
     fields      {new name: name in the file}: keep these only
     modalities  {field: modality}: how arrays, or files named by a column, become values
@@ -25,6 +27,7 @@ options every kind takes:
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -33,13 +36,13 @@ from typing import Any
 import numpy as np
 
 from unitok.config import SourceConfig
-from unitok.data import columns, readers
+from unitok.data import columns, join, readers
 from unitok.data.columns import Column
 from unitok.errors import InputError
 from unitok.interfaces import Source
 
 OPTIONS = (
-    "split", "test_share", "of", "seed", "stratify", "limit", "fields", "modalities", "derive", "windows",
+    "split", "test_share", "of", "seed", "stratify", "group", "limit", "fields", "modalities", "derive", "windows",
 )  # fmt: skip
 DEFAULT_SHARES = {"train": [0.0, 0.9], "test": [0.9, 1.0]}
 
@@ -84,11 +87,11 @@ class Records:
 
 def build_source(config: SourceConfig, split: str) -> Source:
     """The records of one split. Raises InputError naming the file or field and the remedy."""
-    if config.kind not in readers.READERS:
-        near = difflib.get_close_matches(config.kind, readers.READERS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(readers.READERS)}"
+    if config.kind not in READERS:
+        near = difflib.get_close_matches(config.kind, READERS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(READERS)}"
         raise InputError(f"source.kind: no reader {config.kind!r}; {hint}")
-    reader = readers.READERS[config.kind]
+    reader = READERS[config.kind]
     _check_options(config, reader.options)
     options = {**reader.defaults, **config.options}
     has_splits = reader.has_splits(config.path)
@@ -99,13 +102,16 @@ def build_source(config: SourceConfig, split: str) -> Source:
     whole = options.get("of", "train") if has_splits else None
     loaded = reader.read(config.path, options, whole if cut else split)
     options.setdefault("stratify", loaded.stratify)
+    options.setdefault("group", loaded.group)
     if options.get("windows"):
         span = shares[split] if cut else [0.0, 1.0]
         fields, rows = _windows(loaded.columns, options["windows"], span, config)
     else:
         fields = _arrange(loaded.columns, options, config)
         total = _rows(fields, config)
-        rows = _cut(fields, total, shares[split], options) if cut else np.arange(total)
+        # the fields that splits go by may be ones that the records leave out
+        by = {**loaded.columns, **fields}
+        rows = _cut(by, total, shares[split], options) if cut else np.arange(total)
     rows = _limit(rows, options.get("limit"), options.get("seed", 0))
     if not len(rows):
         raise InputError(
@@ -158,19 +164,35 @@ def _cut(
     fields: Mapping[str, Column], total: int, span: list[float], options: Mapping[str, Any]
 ) -> np.ndarray:
     """The records whose place in the (seeded, stratified) order lies inside the span, in file order."""
-    seed, stratify = options.get("seed", 0), options.get("stratify")
+    seed, stratify, group = options.get("seed", 0), options.get("stratify"), options.get("group")
+    if stratify is not None and group is not None:
+        raise InputError(
+            "source.options.group: stratify and group exclude each other; set one null"
+        )
     order = np.arange(total) if seed is None else np.random.default_rng(seed).permutation(total)
-    classes = np.zeros(total, int)
-    if stratify is not None:
-        column = fields.get(stratify)
-        if column is None or column.plain is None:
-            raise InputError(f"source.options.stratify: no field of labels {stratify!r}")
-        classes = np.unique([str(v) for v in column.plain], return_inverse=True)[1]
     place = np.empty(total)
+    if group is not None:
+        of = _classes(fields, group, "group")
+        counts = np.bincount(of)
+        by = np.arange(len(counts))
+        by = by if seed is None else np.random.default_rng(seed).permutation(by)
+        middle = np.empty(len(by))
+        middle[by] = (np.cumsum(counts[by]) - counts[by] / 2) / total
+        place = middle[of]
+        return np.flatnonzero((place >= span[0]) & (place < span[1]))
+    classes = np.zeros(total, int) if stratify is None else _classes(fields, stratify, "stratify")
     for one in np.unique(classes):
         members = order[classes[order] == one]
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
     return np.flatnonzero((place >= span[0]) & (place < span[1]))
+
+
+def _classes(fields: Mapping[str, Column], name: str, option: str) -> np.ndarray:
+    """Number of each record's value of a field of labels, int [N]."""
+    column = fields.get(name)
+    if column is None or column.plain is None:
+        raise InputError(f"source.options.{option}: no field of labels {name!r}")
+    return np.unique([str(value) for value in column.plain], return_inverse=True)[1]
 
 
 def _limit(rows: np.ndarray, limit: Any, seed: Any) -> np.ndarray:
@@ -297,3 +319,11 @@ def _bytes(value: Any) -> str:
     array = np.asarray(value)
     content = array.tobytes() if array.dtype != object else repr(array.tolist()).encode()
     return f"{array.dtype}{array.shape}{hashlib.sha256(content).hexdigest()}"
+
+
+READERS: dict[str, readers.Reader] = {
+    **readers.READERS,
+    "join": readers.Reader(
+        functools.partial(join.read_join, build_source), ("parts", "on", "size"), lambda path: True
+    ),
+}
