@@ -42,7 +42,10 @@ def read_join(build: Build, path: str, options: Mapping[str, Any], split: str | 
     fields: dict[str, Column] = {}
     for part, rows_of in zip(parts, members):
         chosen = [rows_of[key][int(rng.integers(len(rows_of[key])))] for key in keys]
-        fields.update({name: _at(part, name, chosen) for name in part.fields if name != on})
+        rows = [int(part.rows[index]) for index in chosen]
+        fields.update(
+            {name: columns.taken(part.columns[name], rows) for name in part.fields if name != on}
+        )
     fields[on] = columns.scalars(keys)
     return Loaded(fields, [part.identity for part in parts])
 
@@ -65,10 +68,3 @@ def _by_value(number: int, part: Any, on: str) -> dict[Any, list[int]]:
     for index, row in enumerate(part.rows):
         found.setdefault(column.plain[row], []).append(index)
     return {key: found[key] for key in sorted(found, key=str)}
-
-
-def _at(part: Any, name: str, chosen: list[int]) -> Column:
-    """Field `name` of the part's chosen records."""
-    column, rows = part.columns[name], [int(part.rows[index]) for index in chosen]
-    plain = None if column.plain is None else [column.plain[row] for row in rows]
-    return Column(len(rows), lambda row: column[rows[row]], plain)
