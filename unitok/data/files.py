@@ -84,7 +84,9 @@ def read_image(path: str | Path) -> Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own bomb warning: the limit below is lower
             # only these decoders run on untrusted bytes
-            with Pillow.open(path, formats=sorted(set(IMAGE_FORMATS.values()))) as picture:
+            with Pillow.open(
+                limits.opened(path), formats=sorted(set(IMAGE_FORMATS.values()))
+            ) as picture:
                 width, height = picture.size
                 if width * height > limits.MAX_PIXELS:
                     raise InputError(
@@ -135,7 +137,7 @@ def read_audio(path: str | Path) -> Audio:
 
     path = limits.existing(path)
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(limits.opened(path)) as file:
             if file.samplerate <= 0 or file.channels <= 0:
                 raise InputError(f"{path}: a sample rate of {file.samplerate}; export it again")
             blocks, total = [], 0
