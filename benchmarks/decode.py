@@ -102,7 +102,7 @@ def our_run(folder: str, inputs: np.ndarray, dtype: str) -> Run:
     from unitok import generate
     from unitok.model import EncoderDecoder
     from unitok.model.import_t5 import load_t5
-    from unitok.predictor import in_dtype
+    from unitok.model.precision import in_dtype
 
     config, params, sizes = load_t5(folder)
     model = EncoderDecoder(dataclasses.replace(config, dtype=dtype), sizes)

@@ -14,6 +14,7 @@ from unitok.config import (
     Config,
     DataConfig,
     FitConfig,
+    LossConfig,
     ModelConfig,
     ObjectiveConfig,
     OptimizerConfig,
@@ -34,23 +35,26 @@ def get_config() -> Config:
     )
     return Config(
         name="fashion_mnist",
-        steps=2400,
+        steps=3000,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(
                 name="image",
-                options={"patch": 4, "codes": 512, "width": 48},
-                fit=FitConfig(source="fashion", steps=1200, batch_size=64),
+                options={"patch": 4, "codes": 512, "width": 48, "dim": 16},
+                fit=FitConfig(source="fashion", steps=1200, batch_size=64, learning_rate=6e-3),
             ),
         },
         sources={"fashion": fashion},
         tasks={
             "label": TaskConfig(
                 source="fashion",
-                weight=3.0,
+                weight=5.0,
                 templates=[
                     Template(inputs="What is this? {image}", targets="{label:text}"),
                     Template(inputs="{image} Name the garment.", targets="{label:text}"),
+                    Template(inputs="Which garment do you see? {image}", targets="{label:text}"),
+                    Template(inputs="{image} Say what is shown.", targets="{label:text}"),
+                    Template(inputs="Classify the clothes: {image}", targets="{label:text}"),
                 ],
                 held_out_templates=[
                     Template(
@@ -61,7 +65,7 @@ def get_config() -> Config:
             ),
             "draw": TaskConfig(
                 source="fashion",
-                weight=1.5,
+                weight=1.7,
                 templates=[
                     Template(inputs="Draw: {label:text}", targets="{image}"),
                     Template(inputs="A picture of one {label:text}", targets="{image}"),
@@ -88,14 +92,13 @@ def get_config() -> Config:
                 metrics=["exact_match"],
             ),
         },
-        model=ModelConfig(
-            d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3, dropout=0.05
-        ),
+        model=ModelConfig(d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3),
         data=DataConfig(batch_size=16),
         optimizer=OptimizerConfig(
             learning_rate=1.5e-3, warmup_steps=200, weight_decay=0.05, ema_decay=0.998
         ),
-        checkpoint=CheckpointConfig(every=200, validate_every=200, validate_batches=6),
+        loss=LossConfig(normalise="example"),
+        checkpoint=CheckpointConfig(every=500, validate_every=250, validate_batches=6),
         report=True,
         eval_items=2000,
     )

@@ -1,4 +1,4 @@
-"""Fidelity and rate of a tokenizer on your own files: unitok roundtrip MODALITY PATH... [--tokenizer=DIR] [--json] [--out=DIR]"""
+"""Fidelity and rate of a tokenizer on your own files: unitok roundtrip MODALITY PATH... [--tokenizer=DIR | --variant=NAME] [--json] [--out=DIR]"""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ examples:
   unitok roundtrip series sales.csv --json
   unitok roundtrip text book.txt --out=looks
   unitok roundtrip image photos/*.png --tokenizer=runs/demo/tokenizers/image
+  unitok roundtrip image photo.png --variant=low
 
 Each item stands beside the classical codec at the nearest rate that it can reach. --out writes the
 reconstructions and roundtrip.png, a picture of both side by side.
@@ -45,10 +46,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--tokenizer", metavar="DIR", help="a fitted tokenizer's folder (default: the shipped one)"
     )
+    parser.add_argument(
+        "--variant", metavar="NAME", help="a shipped tokenizer of another rate (image: low)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", metavar="DIR", help="write reconstructions and a picture")
     flags = parser.parse_args(argv)
-    tokenizer = load_tokenizer(flags.modality, flags.tokenizer)
+    tokenizer = load_tokenizer(flags.modality, flags.tokenizer, flags.variant)
     items = [(path, measure_file(tokenizer, path)) for path in flags.paths]
     from unitok.eval import fidelity
 
@@ -64,8 +68,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def load_tokenizer(modality: str, folder: str | None) -> Any:
-    """The tokenizer of `folder`, or the shipped one. Raises InputError for a modality that is none, or another's folder."""
+def load_tokenizer(modality: str, folder: str | None, variant: str | None = None) -> Any:
+    """The tokenizer of `folder`, or the shipped one. Raises InputError for a modality or variant that is none, or another's folder."""
     from unitok import registry
     from unitok.eval.fidelity import MEASURES
 
@@ -76,8 +80,16 @@ def load_tokenizer(modality: str, folder: str | None) -> Any:
         near = difflib.get_close_matches(modality, there, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(there)}"
         raise InputError(f"roundtrip: no modality {modality!r}; {hint}")
-    if folder is None:
+    if folder is None and variant is None:
         return registry.build(modality)
+    if folder is None:
+        shipped = registry.tokenizer_class(modality).variants()
+        if variant not in shipped:
+            there = ", ".join(shipped) or "none"
+            raise InputError(f"--variant: {modality} has no {variant!r}; there are: {there}")
+        return registry.build(modality, variant=variant)
+    if variant is not None:
+        raise InputError("roundtrip: give either --tokenizer or --variant")
     try:
         tokenizer = registry.load(folder)
     except KeyError as error:

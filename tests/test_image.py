@@ -14,7 +14,7 @@ from unitok import tokenizers
 from unitok.conformance import check_grammar, check_tokenizer, check_value
 from unitok.errors import InputError, RunError
 from unitok.metrics.images import psnr
-from unitok.tokenizers import codec_fit
+from unitok.tokenizers import base, codec_fit
 from unitok.tokenizers import image as room
 from unitok.tokenizers.image import ImageTokenizer, canvas_side
 from unitok.tokenizers.image_grammar import FIRST_CODE, HEADER, header_ids, parse_header
@@ -57,6 +57,20 @@ def test_folder_keeps_fingerprint_and_ids(levels: list[int] | None, tmp_path) ->
     ids = tokenizer.encode(value)
     assert np.array_equal(ids, loaded.encode(value)) and tokenizer.decode(ids) == loaded.decode(ids)
     assert len(np.unique(ids[HEADER:])) > 8  # the codes say something
+
+
+def test_more_than_one_rate_may_ship(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(base, "DEFAULTS", tmp_path)
+    for folder, codes in (("image", 16), ("image-low", 8)):
+        ImageTokenizer(patch=8, codes=codes, width=8, depth=1).save(tmp_path / folder)
+    (tmp_path / "image-torn").mkdir()  # a folder without a header is none
+    assert ImageTokenizer.variants() == ["low"]
+    assert tokenizers.build("image").num_codes == 16
+    assert tokenizers.build("image", variant="low").num_codes == 8
+    with pytest.raises(ValueError, match="no variant 'high' ships; there are: low"):
+        tokenizers.build("image", variant="high")
+    with pytest.raises(ValueError, match="takes no options"):
+        tokenizers.build("image", variant="low", codes=8)
 
 
 def test_weights_of_another_codec_are_refused(tmp_path) -> None:

@@ -3,6 +3,7 @@ what the grammar promises must not hang on what the model has learned."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -276,7 +277,8 @@ def run_folder(predictor, tmp_path_factory):
     checkpoints = Checkpoints(folder)
     checkpoints.save(7, {"params": predictor.params}, {}, {"loss": 1.0})
     checkpoints.wait()
-    (folder / "metrics.jsonl").write_text('{"step": 7, "loss": 1.23456789}\n{"step": 8, "lo')
+    trained = {"step": 7, "split": "train", "time": 1.8e9, "nll": {"text": 1.23456, "image": 2.0}}
+    (folder / "metrics.jsonl").write_text(json.dumps(trained) + '\n{"step": 8, "split": "tr')
     return folder
 
 
@@ -330,8 +332,16 @@ def test_generate_command_says_what_is_wrong_in_one_line(run_folder, argv, named
 def test_inspect_shows_a_run_and_a_file_in_80_columns(run_folder, tmp_path, capsys):
     assert inspect_command.main([str(run_folder)]) == 0
     shown = capsys.readouterr().out
-    for part in ("parameters", "steps       7", "loss 1.235", "image", "sentinel"):
+    for part in (
+        "parameters",
+        "7 of 10 steps",
+        "saved       steps 7",
+        "1.235",
+        "patch 4",
+        "sentinel",
+    ):
         assert part in shown, shown
+    assert "1800000000" not in shown and "1.8e+09" not in shown
     file = tmp_path / "note.txt"
     file.write_text("The dog sees the cat. " * 20)
     assert inspect_command.main([str(file), "--modality=text"]) == 0

@@ -26,7 +26,9 @@ from unitok.errors import InputError
 from unitok.interfaces import Grammar
 
 FORMAT = 1
-DEFAULTS = Path(__file__).parent / "defaults"  # shipped folders, one a registered name
+DEFAULTS = (
+    Path(__file__).parent / "defaults"
+)  # shipped folders: NAME, and NAME-VARIANT for more rates
 HEADER_FILE, WEIGHTS_FILE = "tokenizer.json", "weights.safetensors"
 
 
@@ -85,11 +87,27 @@ class BaseTokenizer:
         return cls(**options)
 
     @classmethod
-    def build(cls, **options: Any) -> Self:
-        """Ready to use: the shipped folder `defaults/NAME` if there is one and no option is given."""
+    def build(cls, variant: str | None = None, **options: Any) -> Self:
+        """Ready to use: the shipped folder `defaults/NAME`, or `defaults/NAME-VARIANT`, unless options are given.
+
+        Raises ValueError for a variant that does not ship, or one together with options.
+        """
+        if variant is not None:
+            if options:
+                raise ValueError(f"{cls.name}: variant {variant!r} is fitted; it takes no options")
+            if variant not in cls.variants():
+                there = ", ".join(cls.variants()) or "none"
+                raise ValueError(f"{cls.name}: no variant {variant!r} ships; there are: {there}")
+            return cls.load(DEFAULTS / f"{cls.name}-{variant}")
         if not options and (DEFAULTS / cls.name / HEADER_FILE).is_file():
             return cls.load(DEFAULTS / cls.name)
         return cls(**options)
+
+    @classmethod
+    def variants(cls) -> list[str]:
+        """The names of the other shipped weights (another rate, say) that `build(variant=...)` takes."""
+        folders = sorted(DEFAULTS.glob(f"{cls.name}-*"))
+        return [f.name.removeprefix(f"{cls.name}-") for f in folders if (f / HEADER_FILE).is_file()]
 
     # ---- what every tokenizer then has ----------------------------------------------------
 

@@ -84,9 +84,9 @@ class TextTokenizer(BaseTokenizer):
         return cls(blobs[MODEL_FILE], **options)
 
     @classmethod
-    def build(cls, **options: Any) -> Self:
+    def build(cls, variant: str | None = None, **options: Any) -> Self:
         """The shipped model. options: `model`, the bytes of another."""
-        return super().build(**options)
+        return super().build(variant, **options)
 
     @classmethod
     def fit(

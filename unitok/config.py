@@ -49,6 +49,7 @@ class ModelConfig:
     qk_norm: bool = True
     scale_attention: bool = True  # divide logits by sqrt(head_dim); T5 does not
     modality_embedding: bool = True
+    place_embedding: bool = True  # the encoder reads where in its own value each token lies
     tied_head: bool = True
     head_scale: bool = False  # T5's tied head multiplies by d_model ** -0.5
     norm_eps: float = 1e-6
@@ -96,7 +97,7 @@ class ModelConfig:
 
     @classmethod
     def t5(cls, **sizes: Any) -> ModelConfig:
-        """T5's own layout: relative bias, no QK-norm, unscaled attention, ReLU, tied scaled head, no modality embedding."""
+        """T5's own layout: relative bias, no QK-norm, unscaled attention, ReLU, tied scaled head, no modality or place embedding."""
         layout: dict[str, Any] = {
             "activation": "relu",
             "gated": False,
@@ -104,6 +105,7 @@ class ModelConfig:
             "qk_norm": False,
             "scale_attention": False,
             "modality_embedding": False,
+            "place_embedding": False,
             "tied_head": True,
             "head_scale": True,
         }
@@ -314,14 +316,16 @@ class OptimizerConfig:
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
     z_loss: float = 1e-4  # Chowdhery et al. 2022, PaLM
-    normalise: str = "modality"  # modality: mean over each target modality's tokens, then summed by share | token
+    # modality: mean over each target modality's tokens, then summed by share | example: mean over each
+    # example's tokens | token: all tokens alike
+    normalise: str = "modality"
     label_smoothing: float = 0.0
     chunk_rows: int | None = (
         None  # fused row-chunked cross entropy; None: from 16k vocabulary rows on
     )
 
     def __post_init__(self) -> None:
-        _one_of(self.normalise, ("modality", "token"), "loss.normalise")
+        _one_of(self.normalise, ("modality", "example", "token"), "loss.normalise")
         _check(
             0 <= self.label_smoothing < 1,
             "loss.label_smoothing",

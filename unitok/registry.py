@@ -75,7 +75,10 @@ def _run_plugins(paths: str) -> None:
 
 
 def build(name: str, **options: Any) -> Tokenizer:
-    """A tokenizer ready to use: serialization needs no fitting, learned ones ship small default weights."""
+    """A tokenizer ready to use: serialization needs no fitting, learned ones ship small default weights.
+
+    build("image", variant="low"): weights that ship for another rate. Raises ValueError where there are none.
+    """
     return tokenizer_class(name).build(**options)
 
 

@@ -28,6 +28,7 @@ options every kind takes:
     fields      {new name: name in the file}: keep these only
     modalities  {field: modality}: how arrays, or files named by a column, become values
     derive      {new field: rule}, see `derive.py`
+    augment     records of one split again with their images moved, see `augment.py`
     windows     one long series becomes records of fields past and future, see `windows.py`; shares are
                 then cut along time
 """
@@ -44,14 +45,14 @@ from typing import Any
 import numpy as np
 
 from unitok.config import SourceConfig
-from unitok.data import columns, derive, join, limits, readers, windows
+from unitok.data import augment, columns, derive, join, limits, readers, windows
 from unitok.data.columns import Column, Loaded
 from unitok.errors import InputError
 from unitok.interfaces import Source
 
 OPTIONS = (
     "split", "test_share", "of", "rows", "seed", "stratify", "group", "limit", "explode", "fields",
-    "modalities", "derive", "windows",
+    "modalities", "derive", "augment", "windows",
 )  # fmt: skip
 DEFAULT_SHARES = {"train": [0.0, 0.9], "test": [0.9, 1.0]}
 
@@ -127,6 +128,8 @@ def build_source(config: SourceConfig, split: str) -> Source:
         else:
             rows = _cut(by, total, shares[split], options) if cut else np.arange(total)
     rows = _limit(rows, options.get("limit"), options.get("seed", 0))
+    if options.get("augment", {}).get("split") == split:
+        fields, rows = augment.augmented(fields, rows, options["augment"], options.get("seed") or 0)
     if not len(rows):
         raise InputError(
             f"{_name(config)}: no records in split {split!r}; check the split's shares"
