@@ -6,7 +6,7 @@ kinds (file formats are code, in `readers.py` and `tables.py`; one data set is d
     arrays     options.columns: {field: list or array}       sklearn  options.name: digits, ...
     synthetic  options.name: sounds, curves, graphs          join     several sources (`join.py`)
     idx        a folder of the four MNIST-style files        images   a folder, subfolders = labels
-    csv jsonl json text dgcnn tsf                            rows of files (`tables.py`)
+    csv jsonl json parquet text dgcnn tsf                    rows of files (`tables.py`)
     files      a file a record: options.modality             npz      named arrays
     tfds       a TensorFlow Datasets name, read through `data_source`
 
