@@ -89,6 +89,15 @@ class Records:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def alike(self, field: str) -> np.ndarray | None:
+        """Of each record the first one with the same value of `field`, int64 [N], where that is known without
+        reading: files named by a column. None where all may differ."""
+        plain = self.columns[field].plain
+        if plain is None:
+            return None
+        first: dict[Any, int] = {}
+        return np.array([first.setdefault(str(plain[row]), i) for i, row in enumerate(self.rows)])
+
     def __getitem__(self, index: int) -> Row:
         if not 0 <= index < len(self.rows):  # plain iteration over a Source ends by this
             raise IndexError(f"record {index} of {len(self.rows)}")
