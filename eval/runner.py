@@ -1,6 +1,7 @@
 """Evaluating a run: each task's cost and scores beside their baselines and bounds; results task by task on disk.
 
     OUT/tasks/NAME.json    a finished task, under an identity of all that it depends on
+    OUT/sections/NAME.json a finished section (`sections.py`), likewise
     OUT/metrics.json       the numbers of all
     OUT/report.html        the page
 
@@ -23,7 +24,7 @@ import numpy as np
 
 from unitok.config import to_dict
 from unitok.errors import InputError
-from unitok.eval import baselines, fidelity, figures, likelihood, report, scores_image, scores_text
+from unitok.eval import baselines, fidelity, figures, likelihood, report, scorers, sections
 from unitok.eval.context import SAMPLES, Say, Settings, TaskContext, metric
 from unitok.eval.scores_tokenizer import score_tokenizer
 from unitok.interfaces import Example
@@ -32,9 +33,9 @@ from unitok.predictor import Predictor
 from unitok.run import Run, read_run, write_json
 from unitok.sequence import TEXT, parts
 
-FORMAT = 1
+FORMAT = 2
 BATCH_SIZES = (64,)  # generation is padded to one size: few compilations
-SUBSTANCE = ("samples", "pairs")  # what is in the page, not in metrics.json
+SUBSTANCE = ("samples", "pairs", "figures", "blocks")  # what is in the page, not in metrics.json
 
 
 def evaluate(
@@ -63,12 +64,15 @@ def evaluate(
         "run": about(run, predictor),
         "tasks": {},
         "tokenizers": {},
+        "sections": {},
     }
     judges: dict[Any, Any] = {}
     weights = _weights_hash(predictor)
     contexts = [
         TaskContext(name, run.config.tasks[name], run, predictor, settings, say) for name in names
     ]
+    for task in contexts:
+        scorers.choose(task)  # refuses a metric that does not suit before anything is spent
     for number, task in enumerate(contexts, 1):
         file = folder / "tasks" / f"{task.name}.json"
         identity = _identity(task, weights)
@@ -79,6 +83,9 @@ def evaluate(
             _write(file, {"identity": identity, "result": found})
         results["tasks"][task.name] = found
     results["tokenizers"] = _tokenizers(contexts, folder)
+    for section in sections.SECTIONS:
+        if section.applies(contexts):
+            results["sections"][section.name] = _section(section, contexts, folder, weights)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", _without(results, SUBSTANCE))
     curves = report.read_curves(run.path / "metrics.jsonl")
@@ -92,41 +99,27 @@ def evaluate(
 def evaluate_task(task: TaskContext, judges: dict[Any, Any] | None = None) -> dict[str, Any]:
     """Bits per token, and the scores that the task's target and metrics ask for."""
     template = task.config.templates[0]
-    wanted, target = task.config.metrics, task.target_modality
+    scorer = scorers.choose(task)
     bits, costs = _bits(task)
-    scores: dict[str, Any]
-    if wanted == ["bits"] or (task.kind not in ("seq2seq", "prefix")):
+    if scorer.score is None:
         scores = _bits_alone(task, costs)
-    elif target == TEXT and task.kind == "seq2seq":
-        scores = scores_text.score_text(task)
-    elif target == "image" and task.kind == "seq2seq" and _drawn(task):
-        scores = scores_image.score_drawing(task, {} if judges is None else judges)
-    elif target == "image":
-        scores = scores_image.score_pixels(task)
     else:
-        scores = _bits_alone(task, costs)
+        scores = scorer.score(task, {} if judges is None else judges)
+    for found in scores["metrics"]:
+        if found["key"] in task.config.yardstick:
+            found["yardstick"] = to_dict(task.config.yardstick[found["key"]])
     return {
         "source": task.config.source,
         "split": task.config.eval_split,
         "items": len(task.items),
         "available": len(task.test),
         "objective": task.kind,
+        "target": task.target_modality or "mixed",
         "template": {"inputs": template.inputs, "targets": template.targets},
         "bits": bits,
+        "figures": [],
         **scores,
     }
-
-
-def _drawn(task: TaskContext) -> bool:
-    """Whether a judge can tell if the image is right: asked for, or an image from one short text alone."""
-    fields = task.input_fields(task.config.templates[0])
-    from_text = len(fields) == 1 and fields[0].modality == TEXT
-    if "judge" in task.config.metrics and not from_text:
-        raise InputError(
-            f"tasks.{task.name}.metrics: 'judge' needs inputs with one text field (the label); "
-            "use psnr, or another template"
-        )
-    return from_text and "psnr" not in task.config.metrics
 
 
 # ---- what the answers cost ---------------------------------------------------------------------
@@ -208,7 +201,7 @@ def _bits_alone(task: TaskContext, costs: list[np.ndarray]) -> dict[str, Any]:
         )
     return {
         "about": f"The truth is scored, nothing is generated ({task.kind.replace('_', ' ')}).",
-        "metrics": [metric("bits per token", estimate, "bits", baseline)],
+        "metrics": [metric("bits per token", estimate, "bits", baseline, key="bits")],
         "confusion": None,
         "samples": samples,
         "samples_note": "What the encoder reads and what the decoder is asked; ⟨0⟩, ⟨1⟩ … stand for masked spans.",
@@ -257,6 +250,19 @@ def _tokenizers(contexts: Sequence[TaskContext], folder: Path) -> dict[str, Any]
                 result = score_tokenizer(task, tokenizer, field.name)
                 _write(file, {"identity": identity, "result": result})
             found[field.modality] = result
+    return found
+
+
+def _section(
+    section: sections.Section, contexts: Sequence[TaskContext], folder: Path, weights: str
+) -> dict[str, Any]:
+    identity = _hash(section.name, section.version, [_identity(task, weights) for task in contexts])
+    file = folder / "sections" / f"{section.name}.json"
+    found = _finished(file, identity)
+    if found is None:
+        contexts[0].say(f"section: {section.name}")
+        found = section.run(contexts)
+        _write(file, {"identity": identity, "result": found})
     return found
 
 

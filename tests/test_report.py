@@ -61,10 +61,20 @@ class Page(HTMLParser):
 
 def results() -> dict[str, Any]:
     score = {
-        "name": "accuracy", "value": 0.964, "low": 0.94, "high": 0.98, "items": 360, "unit": "%",
+        "key": "accuracy", "lower": False, "name": "accuracy", "value": 0.964, "low": 0.94, "high": 0.98, "items": 360, "unit": "%",
         "baseline": {"name": "always “3”", "value": 0.1}, "bound": None, "note": "",
+        "yardstick": {"value": 0.99, "source": "Somebody <2020>"},
     }  # fmt: skip
-    decibel = {**score, "name": "PSNR", "value": 24.123, "low": None, "high": None, "unit": "dB"}
+    decibel = {
+        **score,
+        "name": "PSNR",
+        "value": 24.123,
+        "low": None,
+        "high": None,
+        "unit": "dB",
+        "yardstick": None,
+    }
+    other = {**decibel, "name": "accuracy, source shuffled", "value": 0.111, "unit": "%"}
     columns = [{"name": name, "part": figures.show(value)} for name, value in VALUES.items()]
     sample = {
         "inputs": [figures.show("What is <this>?")], "columns": columns, "text": "7 <i>", "truth": "1",
@@ -72,7 +82,8 @@ def results() -> dict[str, Any]:
     }  # fmt: skip
     task = {
         "about": "Text.", "source": "s", "split": "test", "items": 360, "available": 1360,
-        "template": {"inputs": "{image}", "targets": "{label:text}"}, "metrics": [score, decibel],
+        "template": {"inputs": "{image}", "targets": "{label:text}"}, "metrics": [score, decibel, other], "target": "text",
+        "figures": [{"title": "points", "svg": figures.scatter(np.arange(9.0), np.ones(9), "x", "<y>")}],
         "bits": {"text": {"value": 0.2134, "low": 0.1, "high": 0.3, "nats": 0.1, "unigram": 2.0,
                           "tokens": 720, "bits_per_byte": None}},
         "confusion": {"labels": ["<a>", "b"], "matrix": [[3, 0, 1], [0, 4, 0]], "other": True,
@@ -85,10 +96,23 @@ def results() -> dict[str, Any]:
         for b in vocabulary.blocks
     ]
     return {
-        "format": 1, "tasks": {"read <x>": task}, "tokenizers": {},
+        "format": 2, "tasks": {"read <x>": task}, "tokenizers": {}, "sections": {"probe": section(sample)},
         "run": {"name": "a & b", "folder": "r", "step": 2, "steps": 2000, "parameters": 1234567, "ema": True,
                 "vocabulary": {"size": vocabulary.size, "fingerprint": "f", "blocks": blocks}},
     }  # fmt: skip
+
+
+def section(sample: dict[str, Any]) -> dict[str, Any]:
+    """One block of every kind that `sections.py` names."""
+    svg = figures.forecast_svg(np.ones((9, 1)), np.ones((3, 1)), np.ones((4, 3, 1)))
+    blocks = [
+        {"kind": "table", "title": "T<1>", "head": ["a", "b"], "rows": [["x <y>", 0.25]], "note": "n"},
+        {"kind": "figure", "title": "", "svg": svg, "names": ["one <1>"], "note": ""},
+        {"kind": "matrix", "title": "", "labels": ["r"], "columns": ["c"], "values": [[0.87]], "note": ""},
+        {"kind": "samples", "title": "", "samples": [sample], "wide": True, "note": ""},
+        {"kind": "text", "title": "", "text": "plain <b>", "note": ""},
+    ]  # fmt: skip
+    return {"title": "A probe <p>", "about": "what <it> is", "blocks": blocks}
 
 
 CURVES = {"training: loss": {"text": [(1.0, 3.0), (2.0, 2.0)], "im<g>": [(1.0, 1.0)]}}
@@ -100,7 +124,18 @@ def test_page_is_well_formed_and_fetches_nothing() -> None:
     assert all(address.startswith(("data:", "#")) for address in page.addresses), page.addresses
     assert not re.search(r"url\((?!['\"]?data:)|@import", text)
     assert {"link", "script", "iframe"}.isdisjoint(page.tags)
-    for wanted in ("96.4 %", "24.12 dB", "94.0 to 98.0", "0.213", "1,234,567"):
+    for wanted in (
+        "96.4 %",
+        "24.12 dB",
+        "94.0 to 98.0",
+        "0.213",
+        "1,234,567",
+        "11.1 %",
+        "Somebody <2020>",
+        "A probe <p>",
+        "x <y>",
+        "plain <b>",
+    ):
         assert wanted in page.text, f"the page does not say {wanted}"
     assert VALUES["text"] in page.text  # as text, not as a tag
 

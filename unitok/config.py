@@ -13,6 +13,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+from unitok import metrics
+
 
 class ConfigError(ValueError):
     """A config that cannot be: the message begins with the dotted name of the field."""
@@ -206,8 +208,19 @@ class ObjectiveConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """A published result to stand beside a score: its value (a share for per cent) and where it is from."""
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """Source + templates + objective + metrics, with its weight in the mixture."""
+    """Source + templates + objective + metrics, with its weight in the mixture.
+
+    metrics: names of `unitok.metrics.NAMES`; [] for what suits the target. yardstick: by such a name.
+    """
 
     source: str  # name in Config.sources
     templates: list[Template]
@@ -215,6 +228,7 @@ class TaskConfig:
     objective: ObjectiveConfig = ObjectiveConfig()
     weight: float = 1.0
     metrics: list[str] = field(default_factory=list)
+    yardstick: dict[str, Yardstick] = field(default_factory=dict)
     condition_dropout: float = (
         0.0  # share of examples whose inputs are emptied (classifier-free guidance)
     )
@@ -228,6 +242,10 @@ class TaskConfig:
     def __post_init__(self) -> None:
         _check(len(self.templates) > 0, "tasks.templates", "want at least one template")
         _check(self.weight >= 0, "tasks.weight", f"want 0 or more, got {self.weight}")
+        for name in self.metrics:
+            _one_of(name, tuple(metrics.NAMES), "tasks.metrics")
+        for name in self.yardstick:
+            _one_of(name, tuple(metrics.NAMES), "tasks.yardstick")
         _check(
             0 <= self.condition_dropout < 1,
             "tasks.condition_dropout",

@@ -5,12 +5,14 @@ Axes: N items, R resamples.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import beta
 
 RESAMPLES = 2000
+FEW = 200  # of scores that have to be computed anew for each resample
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,41 @@ def ratio(
     tail = (1 - level) / 2
     low, high = np.nanquantile(draws, [tail, 1 - tail])
     return Estimate(value, float(low), float(high), n)
+
+
+def of_sums(
+    parts: np.ndarray, score: Callable[[np.ndarray], float], seed: int = 0, level: float = 0.95
+) -> Estimate:
+    """A score that is a function of sums over items: of parts [N, K], summed to [K]. BLEU, R2 and the like.
+
+    >>> of_sums(np.array([[1.0, 2.0], [3.0, 4.0]]), lambda s: s[0] / s[1]).value
+    0.6666666666666666
+    """
+    parts = np.asarray(parts, np.float64)
+    if not len(parts):
+        raise ValueError("bootstrap: no items to average")
+    draws = [score(row) for row in _counts(len(parts), seed) @ parts]
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    return Estimate(float(score(parts.sum(axis=0))), float(low), float(high), len(parts))
+
+
+def of_items(
+    items: int, score: Callable[[np.ndarray], float], seed: int = 0, level: float = 0.95
+) -> Estimate:
+    """Any score of a choice of items, given their indices [N] with repetitions; 200 resamples.
+
+    >>> x = np.array([1.0, 2.0, 6.0])
+    >>> of_items(3, lambda chosen: float(np.median(x[chosen]))).value
+    2.0
+    """
+    if not items:
+        raise ValueError("bootstrap: no items to average")
+    rng = np.random.default_rng(seed)
+    draws = [score(rng.integers(0, items, items)) for _ in range(FEW)]
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    return Estimate(score(np.arange(items)), float(low), float(high), items)
 
 
 def _degenerate(top: np.ndarray, bottom: np.ndarray) -> bool:

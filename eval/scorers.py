@@ -1,0 +1,76 @@
+"""Which scores a task gets: by its objective, its target's modality and the metrics that its config names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from unitok import metrics
+from unitok.errors import InputError
+from unitok.eval import (
+    scores_audio,
+    scores_boxes,
+    scores_graph,
+    scores_image,
+    scores_judged,
+    scores_number,
+    scores_series,
+    scores_text,
+)
+from unitok.eval.context import TaskContext
+from unitok.sequence import TEXT
+
+Judges = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """names: the metrics it knows. score: the scores as the page holds them; None: the truth's cost is the score."""
+
+    names: frozenset[str]
+    score: Callable[[TaskContext, Judges], dict[str, Any]] | None
+
+
+BITS = Scorer(frozenset(["bits"]), None)
+BY_TARGET = {
+    "image": Scorer(scores_image.NAMES, lambda task, _: scores_image.score_pixels(task)),
+    "series": Scorer(scores_series.NAMES, lambda task, _: scores_series.score_series(task)),
+    "audio": Scorer(scores_audio.NAMES, lambda task, _: scores_audio.score_audio(task)),
+    "graph": Scorer(scores_graph.NAMES, lambda task, _: scores_graph.score_graphs(task)),
+    "coord": Scorer(scores_boxes.NAMES, lambda task, _: scores_boxes.score_boxes(task)),
+}
+NUMBER = Scorer(scores_number.NAMES, lambda task, _: scores_number.score_numbers(task))
+WORDS = Scorer(scores_text.NAMES, lambda task, _: scores_text.score_text(task))
+JUDGED = Scorer(scores_judged.NAMES, scores_judged.score_judged)
+
+
+def choose(task: TaskContext) -> Scorer:
+    """The scorer of a task. Raises InputError naming a metric that does not suit its target."""
+    wanted = set(task.config.metrics)
+    scorer = _choose(task, wanted)
+    for name in task.config.metrics:
+        if name not in scorer.names | {"bits"}:
+            near = difflib.get_close_matches(name, scorer.names, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise InputError(
+                f"tasks.{task.name}.metrics: {name!r} ({metrics.NAMES[name]}) does not suit this task, whose "
+                f"targets are {task.target_modality or 'mixed'} under {task.kind}; {hint}"
+                f"there are {', '.join(sorted(scorer.names | {'bits'}))}"
+            )
+    return scorer
+
+
+def _choose(task: TaskContext, wanted: set[str]) -> Scorer:
+    target = task.target_modality
+    if wanted == {"bits"} or task.kind not in ("seq2seq", "prefix"):
+        return BITS
+    if task.kind == "prefix":
+        return BY_TARGET["image"] if target == "image" else BITS
+    if target == TEXT:
+        numeric = wanted & scores_number.NAMES if wanted else scores_number.suits(task)
+        return NUMBER if numeric else WORDS
+    if scores_judged.suits(task, wanted):
+        return JUDGED
+    return BY_TARGET.get(target, BITS)
