@@ -60,6 +60,7 @@ def get_config() -> Config:
             "size": 2000,
             "parts": [
                 part("sklearn", "label", "image", name="digits", seed=0, stratify="label"),
+                part("synthetic", "count", "audio", name="sounds", size=2000, kinds=["beeps"]),
                 part("synthetic", "count", "series", name="curves", size=2000, kinds=["spikes"]),
                 part("synthetic", "num_components", "graph", name="graphs", size=2000, kinds=["parts"]),
             ],
@@ -76,6 +77,7 @@ def get_config() -> Config:
                 options={"patch": 2, "codes": 128},
                 fit=FitConfig(source="digits", steps=800, batch_size=128),
             ),
+            "audio": TokenizerConfig(name="audio"),
             "series": TokenizerConfig(name="series"),
             "graph": TokenizerConfig(name="graph"),
         },
@@ -84,6 +86,7 @@ def get_config() -> Config:
             "prose": SourceConfig(
                 kind="sklearn", options={"name": "descriptions", "test_share": 0.1}
             ),
+            "sounds": made("sounds", 4000),
             "curves": made("curves", 4000),
             "seasons": made("curves", 4000, kinds=["seasons"]),
             "graphs": made("graphs", 4000),
@@ -107,6 +110,17 @@ def get_config() -> Config:
                 ("Draw the digit {label:text}.", "{image}"),
                 ("A handwritten {word:text}", "{image}"),
                 metrics=["judge"], condition_dropout=0.1,
+            ),
+            "hear": ask(
+                "sounds", 1.5,
+                ("What do you hear? {audio}", "{caption:text}"),
+                ("{audio} Describe the sound.", "{caption:text}"),
+                metrics=["exact_match"], **hidden,
+            ),
+            "play": ask(
+                "sounds", 1.0,
+                ("Play {caption:text}.", "{audio}"),
+                metrics=["bits"],
             ),
             "describe_curve": ask(
                 "curves", 1.5,
@@ -146,23 +160,28 @@ def get_config() -> Config:
                 ("List the degrees, largest first: {graph}", "{degrees:series}"),
                 metrics=["bits"],
             ),
-            "spikes_to_digit": ask(
-                "counts", 0.7,
-                ("Write the number of spikes as a digit: {series}", "{image}"),
+            "digit_to_beeps": ask(
+                "counts", 0.8,
+                ("Play as many beeps as the digit says: {image}", "{audio}"),
                 metrics=["bits"],
             ),
-            "digit_to_spikes": ask(
-                "counts", 0.5,
-                ("Plot a curve of as many spikes as the digit says: {image}", "{series}"),
+            "beeps_to_digit": ask(
+                "counts", 0.8,
+                ("Write the number of beeps as a digit: {audio}", "{image}"),
                 metrics=["bits"],
             ),
-            "digit_to_graph": ask(
-                "counts", 0.7,
-                ("A graph of as many parts as the digit says: {image}", "{graph}"),
+            "spikes_to_parts": ask(
+                "counts", 0.8,
+                ("Build a graph of as many parts as there are spikes: {series}", "{graph}"),
                 metrics=["bits"],
             ),
-            "graph_to_digit": ask(
-                "counts", 0.7,
+            "beeps_to_spikes": ask(
+                "counts", 0.6,
+                ("Plot a curve of as many spikes as there are beeps: {audio}", "{series}"),
+                metrics=["bits"],
+            ),
+            "parts_to_digit": ask(
+                "counts", 0.8,
                 ("Write the number of parts as a digit: {graph}", "{image}"),
                 metrics=["bits"],
             ),

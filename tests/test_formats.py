@@ -117,6 +117,20 @@ def test_questions_about_pictures_beside_them(archive):
             )[0]["image"]  # fmt: skip
 
 
+def test_a_picture_of_many_questions_is_tokenized_once(archive):
+    from fakes import FakeImage
+
+    from unitok.data.cache import encode_all
+
+    rule = {"image": {"from": "id", "file": "images/{}.png", "modality": "image"}}
+    names = ["question", "answer", "id"]
+    found = source("json", f"{archive}!questions.json", columns=names, derive=rule)
+    tokenizer = FakeImage()
+    table = encode_all(tokenizer, found, "image")
+    assert tokenizer.encoded == 1 and len(table) == 2
+    assert table[0].tolist() == table[1].tolist() == tokenizer.encode(found[1]["image"]).tolist()
+
+
 def test_lists_explode_join_and_pick(archive):
     whole = source("jsonl", f"{archive}!rows.jsonl", explode="said", modalities={"x": "series"})
     assert [(r["said"], r["x"].values[0, 0]) for r in whole] == [("a", 1), ("b", 1), ("c", 1), ("d", 4)]  # fmt: skip

@@ -114,6 +114,18 @@ def media(name: str, paths: Sequence[str], folder: str, modality: str) -> Column
     return Column(len(paths), read, list(paths))
 
 
+def packed(name: str, values: Sequence[Any], modality: str) -> Column:
+    """Files inside a table: bytes, or {"bytes": ..., "path": ...} as Hugging Face's data sets hold them."""
+
+    def read(row: int) -> Any:
+        value = values[row]["bytes"] if isinstance(values[row], dict) else values[row]
+        if not isinstance(value, bytes):
+            raise InputError(f"field {name!r}, row {row}: no bytes; the table holds only a path")
+        return files.read_packed(value, modality, f"field {name!r}, row {row}")
+
+    return Column(len(values), read)
+
+
 def stamp(*paths: Path) -> str:
     """Hash of names, sizes and times of files: what a cache hangs on. Of archives, those of the archive."""
     rows = []

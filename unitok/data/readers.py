@@ -111,7 +111,11 @@ def read_images(path: str, options: Mapping[str, Any], split: str | None) -> Loa
     found: list[tuple[str, int]] = []
     for number, name in enumerate(classes or [""]):
         listed = sorted((folder / name).iterdir())
-        found += [(str(p), number) for p in listed if p.suffix.lower() in files.IMAGE_FORMATS]
+        found += [
+            (str(p.relative_to(folder)), number)
+            for p in listed
+            if p.suffix.lower() in files.IMAGE_FORMATS
+        ]
     if not found:
         raise InputError(
             f"{folder}: no pictures ({', '.join(files.IMAGE_FORMATS)}), in it or one folder below"
@@ -124,7 +128,7 @@ def read_images(path: str, options: Mapping[str, Any], split: str | None) -> Loa
     if classes:
         fields["label"] = columns.scalars([number for _, number in found])
         fields["class"] = columns.scalars([classes[number] for _, number in found])
-    return Loaded(fields, columns.stamp(*(Path(path) for path in paths)))
+    return Loaded(fields, columns.stamp(*(folder / path for path in paths)))
 
 
 # ---- npz -------------------------------------------------------------------------------------
@@ -213,6 +217,7 @@ READERS: dict[str, Reader] = {
     "text": Reader(text_formats.read_text, ("chunk", *_FILES), _split_in_path, {"seed": None}),
     "files": Reader(tables.read_files, ("modality", *_FILES), _split_in_path),
     "dgcnn": Reader(text_formats.read_dgcnn, _FILES, _split_in_path),
+    "parquet": Reader(libraries.read_parquet, _FILES, _split_in_path),
     "tsf": Reader(text_formats.read_tsf, _FILES, _split_in_path),
     "npz": Reader(read_npz, has_splits=_split_arrays),
     "tfds": Reader(libraries.read_tfds, ("data_dir",), lambda path: True),

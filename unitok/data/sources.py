@@ -6,7 +6,7 @@ kinds (file formats are code, in `readers.py` and `tables.py`; one data set is d
     arrays     options.columns: {field: list or array}       sklearn  options.name: digits, ...
     synthetic  options.name: sounds, curves, graphs          join     several sources (`join.py`)
     idx        a folder of the four MNIST-style files        images   a folder, subfolders = labels
-    csv jsonl json text dgcnn tsf                            rows of files (`tables.py`)
+    csv jsonl json parquet text dgcnn tsf                    rows of files (`tables.py`)
     files      a file a record: options.modality             npz      named arrays
     tfds       a TensorFlow Datasets name, read through `data_source`
 
@@ -88,6 +88,15 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def alike(self, field: str) -> np.ndarray | None:
+        """Of each record the first one with the same value of `field`, int64 [N], where that is known without
+        reading: files named by a column. None where all may differ."""
+        plain = self.columns[field].plain
+        if plain is None:
+            return None
+        first: dict[Any, int] = {}
+        return np.array([first.setdefault(str(plain[row]), i) for i, row in enumerate(self.rows)])
 
     def __getitem__(self, index: int) -> Row:
         if not 0 <= index < len(self.rows):  # plain iteration over a Source ends by this

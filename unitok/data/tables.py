@@ -46,11 +46,17 @@ def from_files(
                 f"{found[0]}: modalities names column {name!r}, which is missing; there are {', '.join(fields)}"
             )
         plain = rows[name]
-        if plain and isinstance(plain[0], str) and modality != "text":
+        if plain and (isinstance(plain[0], bytes) or _holds_bytes(plain[0])):
+            fields[name] = columns.packed(name, plain, modality)
+        elif plain and isinstance(plain[0], str) and modality != "text":
             fields[name] = columns.media(name, plain, folder_of(found[0]), modality)
         else:
             fields[name] = columns.from_array(name, plain, modality)
     return Loaded(fields, columns.stamp(*found), folder=folder_of(found[0]))
+
+
+def _holds_bytes(value: Any) -> bool:
+    return isinstance(value, dict) and "bytes" in value
 
 
 def split_files(path: str, options: Mapping[str, Any], split: str | None) -> list[Path]:
