@@ -35,6 +35,7 @@ from unitok.tokenizers.mdct import imdct, mdct
 from unitok.values import Audio, ValueRefused
 
 RATE = 16000
+SLOWEST, FASTEST = 1000, 1_000_000  # rates that are resampled
 MAX_LENGTH = MAX_FRAMES * FRAME  # samples: 87 minutes
 STEP_DB, QUIETEST_DB = (
     0.5,
@@ -46,8 +47,8 @@ GROUP = 128  # frames a program call takes, always the same: codes never depend 
 class AudioTokenizer(BaseTokenizer):
     """Sound to codes and back, at exactly its length. Lossy: SI-SDR at rate is in the model card.
 
-    codes_per_frame: 4 (2 kbit/s) or 8 (4 kbit/s), or any other number from 1 that the weights reach to.
-    The codes are residual: the first 4 of 8 are the 4. Without `weights` it is unfitted: right in every
+    codes_per_frame: 4 (2 kbit/s) or 8 (4 kbit/s), or any other number from 2 that the weights reach to.
+    Without `weights` it is unfitted: right in every
     length, but it only whispers. The weights are half precision from the beginning (what is saved
     is what encodes); arithmetic is float32 at full precision on every device.
     """
@@ -58,13 +59,49 @@ class AudioTokenizer(BaseTokenizer):
     def __init__(
         self, *, codes_per_frame: int = 4, weights: Mapping[str, np.ndarray] | None = None
     ) -> None:
-        if not isinstance(codes_per_frame, int) or not 1 <= codes_per_frame <= 32:
-            raise ValueError(f"audio.codes_per_frame: want 1..32, got {codes_per_frame!r}")
+        if not isinstance(codes_per_frame, int) or not 2 <= codes_per_frame <= 32:
+            raise ValueError(f"audio.codes_per_frame: want 2..32, got {codes_per_frame!r}")
         self.codes_per_frame = codes_per_frame
         self.num_codes = codes_per_frame * CODES
         self.size = FIRST_CODE + self.num_codes
         self._weights = dict(weights or codecs.initial_weights(codes_per_frame))
         self._params = codecs.full_precision(self._weights, codes_per_frame)
+
+    @classmethod
+    def fit(
+        cls,
+        values: Sequence[Audio],
+        *,
+        steps: int = 600,
+        batch_size: int = 64,
+        learning_rate: float = 3e-3,
+        seed: int = 0,
+        log: Any = print,
+        speeds: Sequence[float] = (1.0,),
+        emphasis: Sequence[float] | None = None,
+        codes_per_frame: int = 4,
+    ) -> Self:
+        """A tokenizer fitted to `values`.
+
+        speeds: each sound is also played at these speeds (2 is an octave higher and half as long), for
+        voices that were not recorded. emphasis: weight of what is left after each level of shapes, as
+        many as there are levels to fit; default: one level for each code of a frame but the first, the
+        last of them counting thrice. batch_size: stretches of 32 frames a step.
+        """
+        from unitok.tokenizers import audio_fit
+
+        weights = emphasis or [0.3] * (codes_per_frame - 2) + [1.0]
+        fitted = audio_fit.fit(
+            [sound for value in values for sound in at_speeds(value, speeds)],
+            levels=len(weights) + 1,
+            emphasis=weights,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            log=log,
+        )
+        return cls(codes_per_frame=codes_per_frame, weights=fitted)
 
     @classmethod
     def build(cls, **options: Any) -> Self:
@@ -131,7 +168,8 @@ class AudioTokenizer(BaseTokenizer):
     def decode_batch(self, ids: Sequence[np.ndarray]) -> list[Audio]:
         parsed = [self._parse(one) for one in ids]
         codes = [codes_FQ for _, _, codes_FQ in parsed]
-        x_FN = self._decode_frames(np.concatenate(codes) if codes else np.zeros((0, 1), np.int32))
+        places = [np.arange(len(part), dtype=np.int32) for part in codes]
+        x_FN = self._decode_frames(codes, places)
         frames = np.split(x_FN, np.cumsum([len(part) for part in codes])[:-1]) if codes else []
         return [
             Audio(imdct(part_FN, length) * np.float32(gain_of(level)), RATE)
@@ -154,13 +192,19 @@ class AudioTokenizer(BaseTokenizer):
             raise ValueError("audio: a code among the frames that is not of its place's range")
         return level, length, codes_FQ
 
-    def _decode_frames(self, codes_FQ: np.ndarray) -> np.ndarray:
-        groups = np.zeros((-(-len(codes_FQ) // GROUP), GROUP, self.codes_per_frame), np.int32)
-        if len(groups):
-            groups.reshape(-1, self.codes_per_frame)[: len(codes_FQ)] = codes_FQ
-        frames = [np.asarray(_decode_program(self._params, codes_GQ)) for codes_GQ in groups]
-        x_FN = np.concatenate(frames) if frames else np.zeros((0, FRAME), np.float32)
-        return x_FN[: len(codes_FQ)]
+    def _decode_frames(self, codes: list[np.ndarray], places: list[np.ndarray]) -> np.ndarray:
+        count = sum(len(part) for part in places)
+        groups_GQ = np.zeros((-(-count // GROUP), GROUP, self.codes_per_frame), np.int32)
+        groups_G = np.zeros(groups_GQ.shape[:2], np.int32)
+        if not count:
+            return np.zeros((0, FRAME), np.float32)
+        groups_GQ.reshape(-1, self.codes_per_frame)[:count] = np.concatenate(codes)
+        groups_G.reshape(-1)[:count] = np.concatenate(places)
+        frames = [
+            np.asarray(_decode_program(self._params, codes_GQ, frame_G))
+            for codes_GQ, frame_G in zip(groups_GQ, groups_G)
+        ]
+        return np.concatenate(frames)[:count]
 
     # ---- what the sequence and the decoding loop need --------------------------------------
 
@@ -188,9 +232,13 @@ class AudioTokenizer(BaseTokenizer):
 
 
 def at_16_khz(value: Any) -> np.ndarray:
-    """Its samples at 16 kHz, float32 [T]. Raises ValueRefused for what is no sound or too long."""
+    """Its samples at 16 kHz, float32 [T]. Raises ValueRefused for what is no sound, or too long."""
     if not isinstance(value, Audio):
         raise ValueRefused(f"audio tokenizer: want an Audio, got {type(value).__name__}")
+    if not SLOWEST <= value.rate <= FASTEST:
+        raise ValueRefused(
+            f"Audio.rate: {value.rate} samples per second; want {SLOWEST} to {FASTEST}"
+        )
     if len(value.samples) * RATE > MAX_LENGTH * value.rate:
         raise ValueRefused(
             f"Audio.samples: {value.seconds:.0f} seconds, more than {MAX_LENGTH // RATE}; cut it"
@@ -200,6 +248,19 @@ def at_16_khz(value: Any) -> np.ndarray:
     import soxr
 
     return soxr.resample(value.samples, value.rate, RATE).astype(np.float32)
+
+
+def at_speeds(value: Audio, speeds: Sequence[float]) -> list[np.ndarray]:
+    """float32 [T] each, divided by their loudness; none where there is silence."""
+    import soxr
+
+    samples_T = at_16_khz(value)
+    sounds = [
+        samples_T if speed == 1 else soxr.resample(samples_T, RATE, RATE / speed).astype(np.float32)
+        for speed in speeds
+    ]
+    loud = [(sound, loudness_of(sound)[1]) for sound in sounds]
+    return [sound / np.float32(loudness) for sound, loudness in loud if loudness]
 
 
 def loudness_of(samples_T: np.ndarray) -> tuple[int, float]:
