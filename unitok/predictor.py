@@ -73,6 +73,10 @@ class Predictor:
 
         found = run.read_run(path)
         config = found.config.model
+        want(
+            dtype in (None, "float32", "bfloat16", "int8"),
+            f"dtype: {dtype!r} is none of float32, bfloat16, int8",
+        )
         if dtype not in (None, "int8"):
             config = dataclasses.replace(config, dtype=dtype)
         model = EncoderDecoder(config, TableSizes.from_vocabulary(found.vocabulary))
