@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unitok.data.files import write_file
 from unitok.eval import figures
 from unitok.interfaces import Tokenizer
 from unitok.request import Output, Request
 from unitok.sequence import Segment
-from unitok.values import Boxes, Image, Series
+from unitok.values import Boxes, Graph, Image, Series
 from unitok.vocabulary import Vocabulary
 
 MAX_TOKENS = 600  # shown of one sample
@@ -44,7 +48,8 @@ CSS = """
 .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .edge { stroke: #8a8f99; stroke-width: 1.2; }
 .plot text, .chart .tick { fill: var(--body-text-color-subdued); font-size: 11px; }
 .chart .grid { stroke: var(--border-color-primary); }
-.box { fill: none; stroke-width: 1; vector-effect: non-scaling-stroke; }
+.box { fill: none; stroke-width: 3; vector-effect: non-scaling-stroke; }
+.answer svg image { image-rendering: pixelated; } .answer .note { font-size: .82rem; opacity: .85; margin-top: 4px; }
 """
 COLOURS = (
     "#2f6fed", "#d9661f", "#2c9a5b", "#a24fc9", "#d0453a", "#14929f", "#a78600", "#7b818c",
@@ -110,7 +115,7 @@ def segment_html(segment: Segment, request: Request) -> str:
     if segment.error is not None:
         return error_html(f"{segment.modality}: {segment.error}")
     if isinstance(value, Series) and isinstance(past := _context(request), Series):
-        return forecast_svg(past, value)
+        return f'{forecast_svg(past, value)}<div class="note">{_facts(value)} {_save(value)}</div>'
     if isinstance(value, Boxes):
         pictures = [v for v in request.fields.values() if isinstance(v, Image)]
         return boxes_svg(value, pictures[0] if pictures else None)
@@ -118,7 +123,7 @@ def segment_html(segment: Segment, request: Request) -> str:
     if shown["kind"] == "text":
         return f'<div class="text">{html.escape(shown["text"])}</div>'
     if shown["kind"] == "svg":
-        return shown["svg"]
+        return f'{shown["svg"]}<div class="note">{_facts(value)} {_save(value)}</div>'
     if shown["kind"] == "audio":
         save = f'<a class="save" download="sound.wav" href="{shown["uri"]}">WAV</a>'
         return f'{shown["svg"]}<audio controls src="{shown["uri"]}"></audio>{save}'
@@ -128,6 +133,24 @@ def segment_html(segment: Segment, request: Request) -> str:
         f'<img class="{kind}" alt="generated image, {size}" src="{shown["uri"]}">'
         f'<a class="save" download="image.png" href="{shown["uri"]}">PNG, {size}</a>'
     )
+
+
+def _facts(value: Series | Graph) -> str:
+    if isinstance(value, Graph):
+        kind = "directed, " if value.directed else ""
+        return f"{kind}{value.num_nodes} nodes, {value.num_edges} edges"
+    finite = value.values[np.isfinite(value.values)]
+    span = f", {finite.min():.4g} to {finite.max():.4g}" if finite.size else ""
+    return f"{value.length} steps of {value.channels} channels{span}"
+
+
+def _save(value: Series | Graph) -> str:
+    """A link that holds the value as a file."""
+    name = "graph.edges" if isinstance(value, Graph) else "series.csv"
+    with tempfile.TemporaryDirectory() as folder:
+        write_file(value, file := Path(folder) / name)
+        content = base64.b64encode(file.read_bytes()).decode()
+    return f'<a class="save" download="{name}" href="data:text/plain;base64,{content}">{name}</a>'
 
 
 def _context(request: Request) -> Any:
@@ -143,7 +166,11 @@ def forecast_svg(past: Series, future: Series) -> str:
         curves[f"given, channel {channel}"] = _points(tail, -len(tail))
         joined = np.concatenate([tail[-1:], ahead])
         curves[f"forecast, channel {channel}"] = _points(joined, -1)
-    return figures.line_chart(curves, "steps from now", "value")
+    names = "".join(
+        f'<div><i class="m{i % len(COLOURS)}"></i>{name}</div>' for i, name in enumerate(curves)
+    )
+    chart = figures.line_chart(curves, "steps from now", "value", width=380, height=230)
+    return f'{chart}<div class="legend">{names}</div>'
 
 
 def _points(values: np.ndarray, start: int) -> list[tuple[float, float]]:

@@ -154,6 +154,37 @@ def test_mixed_outputs_parse_into_segments(predictor):
         )
 
 
+def test_a_mixed_output_scores_as_it_was_generated(predictor):
+    """Its values, and its ids, are the same target."""
+    request = Request(
+        prompt="draw", to="text+image", temperature=3.0, max_new_tokens=BUDGET, seed=3
+    )
+    (output,) = predictor.generate_batch([request])[0]
+    whole = {"to": "text+image", "max_new_tokens": BUDGET}
+    by_ids = predictor.score("draw", output.ids, **whole)
+    assert abs(by_ids - output.log_prob) < 1e-3
+    values = ["a red dog", Image(np.zeros((4, 4, 1), np.uint8)), "no"]
+    ids = predictor.interpreter.target_ids(request, values)
+    assert predictor.interpreter.modality_of_target(values) == "text+image"
+    names = [segment.modality for segment in predictor.composer.parse(ids)]
+    assert names == ["text", "image", "text"] and ids[-1] == EOS
+    assert predictor.score("draw", values, **whole) == predictor.score("draw", ids, **whole)
+
+
+def test_a_prompt_holds_several_values_and_examples(predictor, picture):
+    """Few-shot: solved examples stand in the prompt; modalities mix; the same picture may stand twice."""
+    other = Image(255 - picture.pixels)
+    fields = {"a": picture, "b": other, "past": PAST, "x": picture}
+    prompt = "{a:image} is 3. {b:image} is 8. {past:series} {x:image} is"
+    tokens = predictor.interpreter.compose(Request(prompt=prompt, fields=fields))
+    found = predictor.composer.parse(tokens.ids)
+    kinds = [segment.modality for segment in found]
+    assert kinds == ["image", "text", "image", "text", "series", "text", "image", "text"]
+    np.testing.assert_array_equal(found[0].ids, found[6].ids)
+    assert (found[0].ids != found[2].ids).any()
+    assert [found[1].value.strip(), found[3].value.strip()] == ["is 3.", "is 8."]
+
+
 def test_parallel_decoding_gives_the_geometry(predictor):
     asked, holds = ASKED["image"]
     outputs = predictor.generate(

@@ -78,6 +78,9 @@ class Interpreter:
             inside = ids[(ids > EOS) & (ids < self.vocabulary.size)]
             held = {self.vocabulary.names[block] for block in self.vocabulary.modality_of(inside)}
             return held.pop() if len(held) == 1 else grammar.MIXED if held else grammar.TEXT
+        if isinstance(value, list):
+            others = dict.fromkeys(map(self.modality_of_target, value))
+            return "+".join(dict.fromkeys([grammar.TEXT, *others]))
         kind = _kind(value)
         want(
             kind in self.vocabulary.modalities,
@@ -127,7 +130,7 @@ class Interpreter:
         return asked
 
     def target_ids(self, request: Request, value: Any) -> np.ndarray:
-        """Global ids with EOS."""
+        """Global ids with EOS, of a value, of the list of values of a mixed target, or of ids."""
         if _is_ids(value):
             ids = np.asarray(value, np.int32)
             ends = ids.size > 0 and ids[-1] == EOS and ids.min() > PAD
@@ -135,8 +138,13 @@ class Interpreter:
             want(bool(ends), "targets: want ids of this vocabulary that end with EOS (1), once")
             return ids
         context = request.to.partition("@")[2]
-        template = f"{{target:{request.target}{'@' + context if context else ''}}}"
-        record = {"target": value, **({context: self._context(request)} if context else {})}
+        record = {context: self._context(request)} if context else {}
+        parts = value if isinstance(value, list) else [value]
+        kinds = map(self.modality_of_target, parts) if parts is value else [request.target]
+        template = ""
+        for index, (part, kind) in enumerate(zip(parts, kinds)):
+            template += f"{{target{index}:{kind}{'@' + context if context else ''}}}"
+            record[f"target{index}"] = part
         ids = self._encoded(template, record, "targets").ids
         return np.append(ids, EOS).astype(np.int32)
 

@@ -73,6 +73,10 @@ class Predictor:
 
         found = run.read_run(path)
         config = found.config.model
+        want(
+            dtype in (None, "float32", "bfloat16", "int8"),
+            f"dtype: {dtype!r} is none of float32, bfloat16, int8",
+        )
         if dtype not in (None, "int8"):
             config = dataclasses.replace(config, dtype=dtype)
         model = EncoderDecoder(config, TableSizes.from_vocabulary(found.vocabulary))
@@ -165,7 +169,8 @@ class Predictor:
     ) -> float:
         """log-probability of `targets` given the prompt, nats, EOS counted.
 
-        targets: a value (str, Image, ...) or ids as `Output.ids`; to: its modality, None: by its type.
+        targets: a value (str, Image, ...), for a mixed target the list of its values, or ids as
+        `Output.ids`; to: its modality, None: by its type.
         constrained: under the grammar as generation with these constraints and this budget, where a
         target that the grammar forbids scores minus infinity; else under the whole vocabulary.
         """
