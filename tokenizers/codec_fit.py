@@ -25,6 +25,8 @@ Array = Any
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 SMALL = 64  # images up to this side, all of one shape, are used whole
+LOG_FLOOR = 1e-4  # of a squared error on [-1, 1]: what lies beyond 46 dB is worth no effort
+LOG_WEIGHT = 0.2  # beside the quantizer's commitment
 
 
 def fit_codec(
@@ -141,11 +143,38 @@ def code_statistics(codes: np.ndarray, size: int) -> tuple[int, float]:
 # ---- images --------------------------------------------------------------------------------------
 
 
-def image_loss(x_hat: Array, x: Array) -> Array:
-    """Squared error, some absolute error, and the squared error of the two gradients."""
+def whole_loss(x_hat: Array, x: Array) -> Array:
+    """The mean over images of the log of each one's error: what the mean PSNR counts, up to a factor.
+
+    The log keeps the few hard images from taking all of the codec, and the loss at one size beside the
+    quantizer's commitment from the first step to the last.
+    """
+    return LOG_WEIGHT * jnp.mean(jnp.log(_errors(x_hat, x) + LOG_FLOOR))
+
+
+def crop_loss(x_hat: Array, x: Array) -> Array:
+    """The same of the batch as one image: crops are parts of pictures whose PSNR is over all of their parts."""
+    return LOG_WEIGHT * jnp.log(jnp.mean(_errors(x_hat, x)) + LOG_FLOOR)
+
+
+def _errors(x_hat: Array, x: Array) -> Array:
+    """[B]: mean squared error of the pixels, and half of that of their differences down and right.
+
+    The differences stress fine detail, which squared error alone learns last (digits, a short fit:
+    17.6 dB with them, 15.8 without).
+    """
     error = x_hat - x
     down, right = error[:, 1:] - error[:, :-1], error[:, :, 1:] - error[:, :, :-1]
-    return jnp.mean(error**2) + 0.5 * jnp.mean(down**2) + 0.5 * jnp.mean(right**2)
+    pixels, *slopes = (jnp.mean(part**2, (1, 2, 3)) for part in (error, down, right))
+    return pixels + 0.5 * sum(slopes)
+
+
+def used_whole(values: Sequence[Image], scales: tuple[int, ...]) -> bool:
+    """Whether a fit takes these images whole: all of one small shape, and no reduction asked for."""
+    first = values[0].pixels.shape if len(values) else (0, 0)
+    if max(first[:2]) > SMALL or scales != (1,):
+        return False
+    return all(value.pixels.shape == first for value in values)
 
 
 def image_crops(
@@ -163,9 +192,8 @@ def image_crops(
     for value in values:
         if not isinstance(value, Image):
             raise ValueRefused(f"tokenizer fit: want images, got {type(value).__name__}")
-    shapes = {value.pixels.shape for value in values}
-    height, width, _ = next(iter(shapes))
-    if len(shapes) == 1 and max(height, width) <= SMALL and scales == (1,):
+    if used_whole(values, scales):
+        height, width, _ = values[0].pixels.shape
         side = (-(-height // patch) * patch, -(-width // patch) * patch)
         whole = np.stack([_padded(value.pixels, side) for value in values])
         pools, areas = [whole], np.ones(1)

@@ -96,7 +96,8 @@ class ImageTokenizer(BaseTokenizer):
         """
         from unitok.tokenizers import codec_fit
 
-        blank = cls(**options)
+        blank, values = cls(**options), list(values)  # a source may make each value anew
+        whole = codec_fit.used_whole(values, tuple(scales))
         draw = codec_fit.image_crops(
             values, blank.patch, crop=crop, scales=tuple(scales), grey=grey, flip=flip
         )
@@ -104,7 +105,7 @@ class ImageTokenizer(BaseTokenizer):
             blank.codec,
             blank.quantizer,
             draw,
-            loss=codec_fit.image_loss,
+            loss=codec_fit.whole_loss if whole else codec_fit.crop_loss,
             steps=steps,
             batch_size=batch_size,
             learning_rate=learning_rate,
