@@ -82,7 +82,7 @@ def results() -> dict[str, Any]:
     }  # fmt: skip
     task = {
         "about": "Text.", "source": "s", "split": "test", "items": 360, "available": 1360,
-        "template": {"inputs": "{image}", "targets": "{label:text}"}, "metrics": [score, decibel, other], "target": "text",
+        "template": {"inputs": "{image}", "targets": "{label:text}"}, "metrics": [score, decibel, other], "target": "text", "objective": "seq2seq",
         "figures": [{"title": "points", "svg": figures.scatter(np.arange(9.0), np.ones(9), "x", "<y>")}],
         "bits": {"text": {"value": 0.2134, "low": 0.1, "high": 0.3, "nats": 0.1, "unigram": 2.0,
                           "tokens": 720, "bits_per_byte": None}},

@@ -35,8 +35,8 @@ class Knower(Predictor):
 
     def generate_batch(self, requests: Sequence[Request]) -> list[list[Output]]:
         for request in requests:
-            self._grammar(request)  # constraints that no grammar takes are an error here as well
-            self._compose(request)
+            self.interpreter.target_grammar(request)  # constraints that no grammar takes are an error here as well
+            self.interpreter.compose(request)
         return [
             [
                 Output(self.reply(request.fields, sample), [], -0.1, np.zeros(3, np.int32))
