@@ -15,6 +15,7 @@ from unitok.config import (
     Config,
     DataConfig,
     FitConfig,
+    LossConfig,
     ModelConfig,
     ObjectiveConfig,
     OptimizerConfig,
@@ -30,13 +31,26 @@ WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 def get_config() -> Config:
     digits = SourceConfig(
         kind="sklearn",
-        options={"name": "digits", "test_share": 0.2, "seed": 0, "derive": {"word": "label"}},
+        options={
+            "name": "digits",
+            "test_share": 0.2,
+            "seed": 0,
+            "derive": {"word": "label"},
+            "augment": {
+                "split": "train",
+                "field": "image",
+                "copies": 6,
+                "shift": 0.06,
+                "rotate": 8,
+                "scale": 0.08,
+            },
+        },
         label_names={"label": [str(d) for d in range(10)], "word": WORDS},
     )
     prose = SourceConfig(kind="sklearn", options={"name": "descriptions", "test_share": 0.1})
     return Config(
         name="digits",
-        steps=1100,
+        steps=2000,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(
@@ -56,11 +70,20 @@ def get_config() -> Config:
                     Template(
                         inputs="Name the number in the picture: {image}", targets="{label:text}"
                     ),
+                    Template(inputs="{image} Which number is it?", targets="{label:text}"),
+                    Template(
+                        inputs="What number is in the picture? {image}", targets="{label:text}"
+                    ),
+                    Template(inputs="{image} What digit was written?", targets="{label:text}"),
+                    Template(
+                        inputs="Do you see which digit this is? {image}", targets="{label:text}"
+                    ),
+                    Template(inputs="{image} Name the digit.", targets="{label:text}"),
                 ],
                 held_out_templates=[
                     Template(inputs="{image} What number do you see?", targets="{label:text}")
                 ],
-                input_noise=0.5,
+                input_noise=0.4,
                 metrics=["accuracy"],
             ),
             "draw": TaskConfig(
@@ -75,7 +98,7 @@ def get_config() -> Config:
             ),
             "complete": TaskConfig(
                 source="digits",
-                weight=1.0,
+                weight=2.0,
                 templates=[Template(inputs="Complete the picture.", targets="{image}")],
                 objective=ObjectiveConfig(kind="prefix"),
                 metrics=["psnr"],
@@ -89,7 +112,7 @@ def get_config() -> Config:
                     ),
                     Template(inputs="{image} What is shown?", targets="a handwritten {word:text}"),
                 ],
-                input_noise=0.5,
+                input_noise=0.4,
                 metrics=["exact_match"],
             ),
             "denoise": TaskConfig(
@@ -101,12 +124,19 @@ def get_config() -> Config:
             ),
         },
         model=ModelConfig(
-            d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3, dropout=0.1
+            d_model=128,
+            d_ff=384,
+            num_heads=4,
+            encoder_layers=3,
+            decoder_layers=3,
+            dropout=0.1,
+            dtype="bfloat16",
         ),
-        data=DataConfig(batch_size=16),
+        data=DataConfig(batch_size=8),
         optimizer=OptimizerConfig(
-            learning_rate=2e-3, warmup_steps=100, weight_decay=0.05, ema_decay=0.995
+            learning_rate=1.5e-3, warmup_steps=100, weight_decay=0.05, ema_decay=0.997
         ),
-        checkpoint=CheckpointConfig(every=550, validate_every=275, validate_batches=4),
+        loss=LossConfig(normalise="example"),
+        checkpoint=CheckpointConfig(every=1000, validate_every=250, validate_batches=4),
         report=True,
     )

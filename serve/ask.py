@@ -44,7 +44,7 @@ class Form:
     graph: str = ""
     more: Sequence[str] = ()
     samples: int = 1
-    temperature: float | None = None
+    temperature: str = ""  # empty: as `Request` chooses
     seed: int = 0
     max_new_tokens: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # top_k, top_p, guidance, method, ...
@@ -63,7 +63,7 @@ def request_of(form: Form) -> Request:
         fields=values,
         to=form.to,
         num_samples=form.samples,
-        temperature=form.temperature,
+        temperature=_temperature(form.temperature),
         seed=form.seed,
         max_new_tokens=form.max_new_tokens,
         constraints=_constraints(form.constraints),
@@ -135,6 +135,15 @@ def _named(prompt: str, modality: Mapping[str, str]) -> str:
     named = {part.name for part in template_fields(prompt)}
     rest = "".join(f" {{{name}:{kind}}}" for name, kind in modality.items() if name not in named)
     return (prompt + rest).strip()
+
+
+def _temperature(text: str) -> float | None:
+    try:
+        return float(text) if text.strip() else None
+    except ValueError:
+        raise InputError(
+            f"temperature: {text[:40]!r} is no number; leave it empty, or write 0.8"
+        ) from None
 
 
 def _constraints(text: str) -> dict[str, Any]:

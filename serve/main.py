@@ -9,8 +9,11 @@ extra `serve`: pip install 'unitok-jax[serve]'.
 
 from __future__ import annotations
 
+import re
 import sys
+from typing import Any
 
+from unitok import sequence
 from unitok.commands.parser import Parser
 from unitok.errors import InputError, command
 
@@ -36,29 +39,34 @@ def main(argv: list[str]) -> int:
     from unitok.predictor import Predictor
     from unitok.run import read_run
 
-    examples = [
-        (template.inputs, _target(template.targets))
-        for task in read_run(args.checkpoint).config.tasks.values()
-        for template in task.templates[:1]
-    ]
+    examples = _examples(read_run(args.checkpoint).config)
     predictor = Predictor.load(
         args.checkpoint, step=args.step, ema=not args.raw_weights, dtype=args.dtype
     )
     if args.host not in (page.LOOPBACK, "localhost", "::1"):
         print(f"unitok: anyone who reaches {args.host} can use this page", file=sys.stderr)
-    try:
-        page.launch(
-            page.build_page(predictor, f"UniTok: {args.checkpoint}", examples), args.host, args.port
-        )
-    except KeyboardInterrupt:
-        return 0
+    built = page.build_page(predictor, f"UniTok: {args.checkpoint}", examples)
+    address = page.launch(built, args.host, args.port)
+    print(f"{address} answers until it is interrupted (Ctrl-C)", flush=True)
+    built.block_thread()
     return 0
 
 
-def _target(template: str) -> str:
-    """The modality that a task's targets hold, as `to` names it."""
-    from unitok.sequence import fields
+def _examples(config: Any) -> list[tuple[str, str]]:
+    """(prompt, modality asked for) of each task that is asked as it was trained, a sentence to complete
+    where a text belongs: {label:text} becomes LABEL."""
+    found = []
+    for task in config.tasks.values():
+        if task.objective.kind == "seq2seq":
+            template = task.templates[0]
+            prompt = re.sub(r"\{(\w+):text\}", lambda match: match[1].upper(), template.inputs)
+            found.append((prompt, _target(template.targets)))
+    return found
 
-    found = fields(template)
-    only = len(found) == 1 and template == template[template.find("{") : template.rfind("}") + 1]
-    return found[0].modality if only and found[0].context is None else "text"
+
+def _target(template: str) -> str:
+    """`to` for targets of one value; other targets are text."""
+    parts = sequence.parts(template)
+    if len(parts) != 1 or isinstance(parts[0], str):
+        return sequence.TEXT
+    return parts[0].modality + (f"@{parts[0].context}" if parts[0].context else "")

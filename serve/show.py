@@ -24,10 +24,10 @@ CSS = """
 .answer { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 12px 14px;
   overflow-wrap: anywhere; min-width: 0; background: var(--background-fill-primary); }
 .answer.wide { grid-column: 1 / -1; }
-.answer h4 { margin: 0 0 8px; font-size: .8rem; font-weight: 600; color: var(--body-text-color-subdued); }
+.answer h4 { margin: 0 0 8px; font-size: .8rem; font-weight: 600; color: var(--body-text-color); opacity: .72; }
 .answer .text { white-space: pre-wrap; font-size: 1.05rem; margin: 6px 0; }
-.answer img { image-rendering: pixelated; width: 100%; max-width: 300px; border-radius: 6px; }
-.answer img.photo { image-rendering: auto; }
+.answer img { image-rendering: pixelated; width: 100%; max-width: 220px; border-radius: 6px; display: block; }
+.answer img.photo { image-rendering: auto; max-width: 420px; }
 .answer audio { width: 100%; margin: 6px 0; }
 .answer svg { width: 100%; height: auto; max-width: 640px; display: block; }
 .answer .graph { max-width: 300px; }
@@ -39,7 +39,8 @@ CSS = """
 .legend i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 5px; }
 .alert { border: 1px solid #b3362c; border-left-width: 5px; border-radius: 8px; padding: 12px 14px;
   overflow-wrap: anywhere; }
-.asked { color: var(--body-text-color-subdued); font-size: .85rem; margin: 0 0 10px; overflow-wrap: anywhere; }
+.hint p { font-size: .82rem; opacity: .75; }
+.asked { opacity: .75; font-size: .85rem; margin: 0 0 10px; overflow-wrap: anywhere; }
 .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .edge { stroke: #8a8f99; stroke-width: 1.2; }
 .plot text, .chart .tick { fill: var(--body-text-color-subdued); font-size: 11px; }
 .chart .grid { stroke: var(--border-color-primary); }
@@ -99,7 +100,7 @@ def _card(
     wide = " wide" if count == 1 else ""
     return (
         f'<div class="answer{wide}"><h4>{html.escape(title)}</h4>{body}'
-        f"<details><summary>Tokens</summary>{tokens_html(output.ids, vocabulary, tokenizers)}</details></div>"
+        f"<details{' open' if count == 1 else ''}><summary>Tokens</summary>{tokens_html(output.ids, vocabulary, tokenizers)}</details></div>"
     )
 
 
@@ -124,7 +125,7 @@ def segment_html(segment: Segment, request: Request) -> str:
     kind = "photo" if shown["width"] > 128 else "px"
     size = f"{shown['height']} x {shown['width']} pixels"
     return (
-        f'<img class="{kind}" alt="generated image, {size}" src="{shown["uri"]}"><br>'
+        f'<img class="{kind}" alt="generated image, {size}" src="{shown["uri"]}">'
         f'<a class="save" download="image.png" href="{shown["uri"]}">PNG, {size}</a>'
     )
 
