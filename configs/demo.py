@@ -17,6 +17,7 @@ from unitok.config import (
     Config,
     DataConfig,
     FitConfig,
+    LossConfig,
     ModelConfig,
     ObjectiveConfig,
     OptimizerConfig,
@@ -33,18 +34,21 @@ def made(name: str, size: int, **options: object) -> SourceConfig:
     return SourceConfig(kind="synthetic", options={"name": name, "size": size, **options})
 
 
-def part(kind: str, count: str, *fields: str, **options: object) -> dict:
-    """A part of the join: its fields, and the one that counts under the name `count`."""
-    names = {"count": count, **{field: field for field in fields}}
+def part(kind: str, label: str, *fields: str, **options: object) -> dict:
+    """A part of the join: its fields, and under the name `label` the one that counts."""
+    names = {"label": label, **{field: field for field in fields}}
     return {"kind": kind, "options": {"fields": names, "test_share": 0.2, **options}}
 
 
 def ask(
-    source: str, weight: float, *templates: tuple[str, str], metrics: list[str], **settings: object
-) -> TaskConfig:
+    source: str, weight: float, *templates: tuple[str, str], metrics: list[str],
+    eval_items: int | None = 128, **settings: object,
+) -> TaskConfig:  # fmt: skip
     """A task of (inputs, targets) templates."""
     pairs = [Template(inputs=inputs, targets=targets) for inputs, targets in templates]
-    return TaskConfig(source=source, weight=weight, templates=pairs, metrics=metrics, **settings)
+    return TaskConfig(
+        source=source, weight=weight, templates=pairs, metrics=metrics, eval_items=eval_items, **settings
+    )  # fmt: skip
 
 
 def get_config() -> Config:
@@ -56,20 +60,20 @@ def get_config() -> Config:
     counts = SourceConfig(
         kind="join",
         options={
-            "on": "count",
+            "on": "label",
             "size": 2000,
             "parts": [
                 part("sklearn", "label", "image", name="digits", seed=0, stratify="label"),
                 part("synthetic", "count", "audio", name="sounds", size=2000, kinds=["beeps"]),
                 part("synthetic", "count", "series", name="curves", size=2000, kinds=["spikes"]),
-                part("synthetic", "num_components", "graph", name="graphs", size=2000, kinds=["parts"]),
+                part("synthetic", "num_components", "graph", "num_components", name="graphs", size=2000, kinds=["parts"]),
             ],
         },
     )  # fmt: skip
-    hidden = {"input_noise": 0.5}
+    hidden = {"input_noise": 0.4}
     return Config(
         name="demo",
-        steps=1500,
+        steps=1400,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(
@@ -90,104 +94,92 @@ def get_config() -> Config:
             "curves": made("curves", 4000),
             "seasons": made("curves", 4000, kinds=["seasons"]),
             "graphs": made("graphs", 4000),
+            "pieces": made("graphs", 4000, kinds=["parts"]),
             "families": made("graphs", 4000, kinds=["families"]),
             "counts": counts,
         },
         tasks={
-            # ---- one modality to text and back
+            # ---- each modality to text and back
             "recognise": ask(
                 "digits", 5.0,
                 ("Which digit is this? {image}", "{label:text}"),
                 ("{image} Read the digit.", "{label:text}"),
                 ("Name the number in the picture: {image}", "{label:text}"),
-                metrics=["accuracy"], **hidden,
+                metrics=["accuracy"], eval_items=None, **hidden,
                 held_out_templates=[
                     Template(inputs="{image} What number do you see?", targets="{label:text}")
                 ],
             ),
             "draw": ask(
-                "digits", 2.5,
+                "digits", 2.0,
                 ("Draw the digit {label:text}.", "{image}"),
                 ("A handwritten {word:text}", "{image}"),
                 metrics=["judge"], condition_dropout=0.1,
             ),
             "hear": ask(
-                "sounds", 1.5,
+                "sounds", 1.2,
                 ("What do you hear? {audio}", "{caption:text}"),
                 ("{audio} Describe the sound.", "{caption:text}"),
-                metrics=["exact_match"], **hidden,
+                metrics=["accuracy"], **hidden,
             ),
-            "play": ask(
-                "sounds", 1.0,
-                ("Play {caption:text}.", "{audio}"),
-                metrics=["bits"],
-            ),
+            "play": ask("sounds", 0.8, ("Play {caption:text}.", "{audio}"), metrics=["judge"]),
             "describe_curve": ask(
-                "curves", 1.5,
+                "curves", 1.2,
                 ("Describe the curve: {series}", "{caption:text}"),
                 ("{series} How does it go?", "{caption:text}"),
-                metrics=["exact_match"], **hidden,
+                metrics=["accuracy"], **hidden,
             ),
-            "plot": ask(
-                "curves", 0.7,
-                ("Plot a curve: {caption:text}", "{series}"),
-                metrics=["bits"],
-            ),
+            "plot": ask("curves", 0.5, ("Plot a curve: {caption:text}", "{series}"), metrics=["judge"]),
             "family": ask(
-                "families", 1.5,
+                "families", 1.2,
                 ("Which family is this graph of? {graph}", "{family:text}"),
                 ("{graph} What kind of graph?", "{family:text}"),
                 metrics=["accuracy"], **hidden,
             ),
             "parts": ask(
-                "graphs", 1.0,
+                "pieces", 0.7,
                 ("How many parts has the graph? {graph}", "{num_components:text}"),
                 metrics=["accuracy"], **hidden,
             ),
             "build": ask(
-                "families", 1.0,
+                "families", 0.8,
                 ("Build a {family:text} graph of {num_nodes:text} nodes.", "{graph}"),
-                metrics=["bits"],
+                metrics=["properties", "isomorphic"],
             ),
-            # ---- one modality to another
+            # ---- no text in or out but the request
             "forecast": ask(
-                "seasons", 1.5,
+                "seasons", 0.9,
                 ("Continue: {past:series}", "{future:series@past}"),
-                metrics=["bits"],
+                metrics=["mse", "mase", "coverage"], eval_items=64,
             ),
             "degrees": ask(
-                "graphs", 1.0,
+                "graphs", 0.6,
                 ("List the degrees, largest first: {graph}", "{degrees:series}"),
-                metrics=["bits"],
+                metrics=["mae"],
             ),
             "digit_to_beeps": ask(
-                "counts", 0.8,
+                "counts", 0.7,
                 ("Play as many beeps as the digit says: {image}", "{audio}"),
-                metrics=["bits"],
+                metrics=["judge"],
             ),
             "beeps_to_digit": ask(
-                "counts", 0.8,
+                "counts", 0.6,
                 ("Write the number of beeps as a digit: {audio}", "{image}"),
-                metrics=["bits"],
+                metrics=["judge"],
             ),
             "spikes_to_parts": ask(
-                "counts", 0.8,
-                ("Build a graph of as many parts as there are spikes: {series}", "{graph}"),
-                metrics=["bits"],
-            ),
-            "beeps_to_spikes": ask(
                 "counts", 0.6,
-                ("Plot a curve of as many spikes as there are beeps: {audio}", "{series}"),
-                metrics=["bits"],
+                ("Build a graph of as many parts as there are spikes: {series}", "{graph}"),
+                metrics=["properties"],
             ),
-            "parts_to_digit": ask(
-                "counts", 0.8,
-                ("Write the number of parts as a digit: {graph}", "{image}"),
-                metrics=["bits"],
+            "parts_to_spikes": ask(
+                "counts", 0.6,
+                ("Plot a curve of as many spikes as the graph has parts: {graph}", "{series}"),
+                metrics=["judge"],
             ),
             # ---- a value from its own parts
             "complete": ask(
-                "digits", 0.5,
+                "digits", 0.4,
                 ("Complete the picture.", "{image}"),
                 metrics=["psnr"], objective=ObjectiveConfig(kind="prefix"),
             ),
@@ -200,10 +192,11 @@ def get_config() -> Config:
         model=ModelConfig(
             d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3, dropout=0.1
         ),
-        data=DataConfig(batch_size=16),
+        data=DataConfig(batch_size=8),
+        loss=LossConfig(normalise="example"),  # a label of one token counts as much as a sound of 70
         optimizer=OptimizerConfig(
-            learning_rate=2e-3, warmup_steps=100, weight_decay=0.05, ema_decay=0.995
+            learning_rate=1.5e-3, warmup_steps=100, weight_decay=0.05, ema_decay=0.997
         ),
-        checkpoint=CheckpointConfig(every=500, validate_every=250, validate_batches=4),
+        checkpoint=CheckpointConfig(every=700, validate_every=350, validate_batches=4),
         report=True,
     )  # fmt: skip

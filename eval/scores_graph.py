@@ -33,6 +33,10 @@ def score_graphs(task: TaskContext) -> dict[str, Any]:
         f.name for f in task.input_fields(template)
         if f.modality == TEXT and f.name in graphs.PROPERTIES
     ]  # fmt: skip
+    if (
+        not stated and "properties" in task.config.metrics
+    ):  # shown in another modality: the record says it
+        stated = [name for name in task.records[0] if name in graphs.PROPERTIES]
     molecules = _molecules(known)
     wanted = task.config.metrics or _default(stated, molecules)
     made = [output.value for output in _ask(task, task.records)]

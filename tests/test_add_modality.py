@@ -55,7 +55,9 @@ def test_it_joins_a_trained_model_by_growth_and_trains(palette, tiny, tmp_path):
     old, new = read_run(parent).vocabulary, run.vocabulary
     assert new.extends(old) and new.modalities == (*old.modalities, "palette")
     model = unitok.load(run.path)
-    drawn = model.generate("A warm palette", to="palette", constraints={"colours": 2}, seed=0)[0].value
+    drawn = model.generate("A warm palette", to="palette", constraints={"colours": 2}, seed=0)[
+        0
+    ].value
     assert np.shape(drawn) == (2, 3)
     assert isinstance(model.generate("Mood of {palette}", palette=drawn, to="text", max_new_tokens=4)[0].value, str)  # fmt: skip
 

@@ -211,25 +211,19 @@ def _cut(
             )
         return np.flatnonzero([low <= value < high for value in column.plain])
     seed, stratify, group = options.get("seed", 0), options.get("stratify"), options.get("group")
-    if stratify is not None and group is not None:
-        raise InputError(
-            "source.options.group: stratify and group exclude each other; set one null"
-        )
-    order = np.arange(total) if seed is None else np.random.default_rng(seed).permutation(total)
-    place = np.empty(total)
-    if group is not None:
-        of = _classes(fields, group, "group")
-        counts = np.bincount(of)
-        by = np.arange(len(counts))
-        by = by if seed is None else np.random.default_rng(seed).permutation(by)
-        middle = np.empty(len(by))
-        middle[by] = (np.cumsum(counts[by]) - counts[by] / 2) / total
-        place = middle[of]
-        return np.flatnonzero((place >= span[0]) & (place < span[1]))
-    classes = np.zeros(total, int) if stratify is None else _classes(fields, stratify, "stratify")
-    for one in np.unique(classes):
-        members = order[classes[order] == one]
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    group_of = np.arange(total) if group is None else _classes(fields, group, "group")
+    counts = np.bincount(group_of)
+    order = np.arange(len(counts))
+    order = order if seed is None else np.random.default_rng(seed).permutation(order)
+    class_of = np.zeros(len(counts), int)  # of a group: its last record's
+    if stratify is not None:
+        class_of[group_of] = _classes(fields, stratify, "stratify")
+    place = np.empty(len(counts))
+    for one in np.unique(class_of):
+        members = order[class_of[order] == one]
+        sizes = counts[members]
+        place[members] = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
+    place = place[group_of]
     return np.flatnonzero((place >= span[0]) & (place < span[1]))
 
 

@@ -83,7 +83,9 @@ def read_synthetic(path: str, options: Mapping[str, Any], split: str | None) -> 
             return make_sound(kinds[row % len(kinds)], rng, float(seconds))["audio"]
 
         found["audio"] = Column(size, sound)
-    return Loaded(found, [name, size], group="shape" if name == "graphs" else None)
+    if name == "graphs":
+        return Loaded(found, [name, size], stratify="family", group="shape")
+    return Loaded(found, [name, size])
 
 
 @functools.lru_cache(maxsize=16)  # every split and task of a source asks for the same records
@@ -201,9 +203,10 @@ def make_graph(kind: str, rng: np.random.Generator, seconds: float) -> Record:
     """A graph of 5 to 10 nodes of one of the families, or one to four small trees and cycles side by side."""
     nodes = int(rng.integers(5, 11))
     if kind == "parts":
-        parts, family = int(rng.integers(1, MOST + 1)), "parts"
+        parts = int(rng.integers(1, MOST + 1))
+        family = f"{NUMBERS[parts]} part{'s' if parts > 1 else ''}"
         made = nx.disjoint_union_all([_part(rng) for _ in range(parts)])
-        caption = f"a graph of {NUMBERS[parts]} part{'s' if parts > 1 else ''}"
+        caption = f"a graph of {family}"
     else:
         family = _pick(rng, FAMILIES)
         nodes += nodes % 2 if family == "ladder" else 0
