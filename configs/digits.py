@@ -6,8 +6,9 @@ Data: scikit-learn's 1,797 handwritten digits (8 x 8, UCI; inside the dependency
 downloaded), 80 % train and 20 % test, stratified, fixed. The image tokenizer is fitted first, on
 the training digits alone.
 
-Cost: 10 minutes on two shared CPU cores, install and report included. Result on the test split: digits
-read 91.1 %, drawn digits recognised by a CNN 93.9 %, captions exact 91.6 %.
+Cost: 1,400 steps of about 1,350 tokens; not timed on quiet cores. Result on the test split's 359 images
+(95 % interval): digits read 98.6 % (97.5 to 99.7), 0 % under a wording never seen in training; half a
+digit completed at 10.55 dB, below the 10.97 dB of the most frequent code at each place.
 """
 
 from unitok.config import (
@@ -31,26 +32,13 @@ WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 def get_config() -> Config:
     digits = SourceConfig(
         kind="sklearn",
-        options={
-            "name": "digits",
-            "test_share": 0.2,
-            "seed": 0,
-            "derive": {"word": "label"},
-            "augment": {
-                "split": "train",
-                "field": "image",
-                "copies": 6,
-                "shift": 0.06,
-                "rotate": 8,
-                "scale": 0.08,
-            },
-        },
+        options={"name": "digits", "test_share": 0.2, "seed": 0, "derive": {"word": "label"}},
         label_names={"label": [str(d) for d in range(10)], "word": WORDS},
     )
     prose = SourceConfig(kind="sklearn", options={"name": "descriptions", "test_share": 0.1})
     return Config(
         name="digits",
-        steps=2000,
+        steps=1400,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(
@@ -70,15 +58,6 @@ def get_config() -> Config:
                     Template(
                         inputs="Name the number in the picture: {image}", targets="{label:text}"
                     ),
-                    Template(inputs="{image} Which number is it?", targets="{label:text}"),
-                    Template(
-                        inputs="What number is in the picture? {image}", targets="{label:text}"
-                    ),
-                    Template(inputs="{image} What digit was written?", targets="{label:text}"),
-                    Template(
-                        inputs="Do you see which digit this is? {image}", targets="{label:text}"
-                    ),
-                    Template(inputs="{image} Name the digit.", targets="{label:text}"),
                 ],
                 held_out_templates=[
                     Template(inputs="{image} What number do you see?", targets="{label:text}")
@@ -98,7 +77,7 @@ def get_config() -> Config:
             ),
             "complete": TaskConfig(
                 source="digits",
-                weight=2.0,
+                weight=1.0,
                 templates=[Template(inputs="Complete the picture.", targets="{image}")],
                 objective=ObjectiveConfig(kind="prefix"),
                 metrics=["psnr"],
@@ -124,19 +103,13 @@ def get_config() -> Config:
             ),
         },
         model=ModelConfig(
-            d_model=128,
-            d_ff=384,
-            num_heads=4,
-            encoder_layers=3,
-            decoder_layers=3,
-            dropout=0.1,
-            dtype="bfloat16",
+            d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3, dropout=0.1
         ),
         data=DataConfig(batch_size=8),
         optimizer=OptimizerConfig(
             learning_rate=1.5e-3, warmup_steps=100, weight_decay=0.05, ema_decay=0.997
         ),
         loss=LossConfig(normalise="example"),
-        checkpoint=CheckpointConfig(every=1000, validate_every=250, validate_batches=4),
+        checkpoint=CheckpointConfig(every=700, validate_every=350, validate_batches=4),
         report=True,
     )

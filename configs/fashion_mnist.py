@@ -6,7 +6,11 @@ Data: the four idx .gz files in $UNITOK_DATA/fashion-mnist (60,000 train, 10,000
 with --config.sources.fashion.kind=tfds --config.sources.fashion.path=fashion_mnist, from
 TensorFlow Datasets.
 
-Cost and result: not trained to its end yet; the image tokenizer fits in about 100 s on a shared core.
+Cost: 42 minutes on ONE CPU core (2,600 steps, 5,700 tokens a second in bf16; the rest of the machine was
+busy), the fit of the tokenizer not counted. Result on the first 1,000 test images (95 % interval): garments
+named 88.8 % (86.8 to 90.7), under a wording never seen in training 89.0 %; drawn garments recognised by a
+CNN 91.6 % (it reads 87.9 % of the real images and 84.2 % of the tokenizer's reconstructions); half a picture
+completed at 12.03 dB (most frequent codes: 10.50, tokenizer: 24.04).
 """
 
 from unitok.config import (
@@ -35,7 +39,7 @@ def get_config() -> Config:
     )
     return Config(
         name="fashion_mnist",
-        steps=3000,
+        steps=2600,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(
@@ -92,8 +96,15 @@ def get_config() -> Config:
                 metrics=["exact_match"],
             ),
         },
-        model=ModelConfig(d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3),
-        data=DataConfig(batch_size=16),
+        model=ModelConfig(
+            d_model=128,
+            d_ff=384,
+            num_heads=4,
+            encoder_layers=3,
+            decoder_layers=3,
+            dtype="bfloat16",
+        ),
+        data=DataConfig(batch_size=8),
         optimizer=OptimizerConfig(
             learning_rate=1.5e-3, warmup_steps=200, weight_decay=0.05, ema_decay=0.998
         ),
