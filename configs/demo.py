@@ -144,38 +144,38 @@ def get_config() -> Config:
             "build": ask(
                 "families", 0.8,
                 ("Build a {family:text} graph of {num_nodes:text} nodes.", "{graph}"),
-                metrics=["properties", "isomorphic"],
+                metrics=["judge", "properties", "uniqueness", "novelty"], shows={"judge": "family"},
             ),
             # ---- no text in or out but the request
             "forecast": ask(
                 "seasons", 0.9,
                 ("Continue: {past:series}", "{future:series@past}"),
-                metrics=["mse", "mase", "coverage"], eval_items=64,
+                metrics=["mase", "wql", "mse", "coverage"], eval_items=64,
             ),
             "degrees": ask(
                 "graphs", 0.6,
                 ("List the degrees, largest first: {graph}", "{degrees:series}"),
-                metrics=["mae"],
+                metrics=["exact_match", "mae"],
             ),
             "digit_to_beeps": ask(
                 "counts", 0.7,
                 ("Play as many beeps as the digit says: {image}", "{audio}"),
-                metrics=["judge"],
+                metrics=["judge"], shows={"judge": "label"},
             ),
             "beeps_to_digit": ask(
                 "counts", 0.6,
                 ("Write the number of beeps as a digit: {audio}", "{image}"),
-                metrics=["judge"],
+                metrics=["judge"], shows={"judge": "label"},
             ),
             "spikes_to_parts": ask(
                 "counts", 0.6,
                 ("Build a graph of as many parts as there are spikes: {series}", "{graph}"),
-                metrics=["properties"],
+                metrics=["properties"], shows={"num_components": "label"},
             ),
             "parts_to_spikes": ask(
                 "counts", 0.6,
                 ("Plot a curve of as many spikes as the graph has parts: {graph}", "{series}"),
-                metrics=["judge"],
+                metrics=["judge"], shows={"judge": "label"},
             ),
             # ---- a value from its own parts
             "complete": ask(

@@ -20,6 +20,7 @@ from unitok.eval import (
     scores_text,
 )
 from unitok.eval.context import TaskContext
+from unitok.metrics import graphs
 from unitok.sequence import TEXT
 
 Judges = dict[Any, Any]
@@ -47,8 +48,9 @@ JUDGED = Scorer(scores_judged.NAMES, scores_judged.score_judged)
 
 
 def choose(task: TaskContext) -> Scorer:
-    """The scorer of a task. Raises InputError naming a metric that does not suit its target."""
+    """The scorer of a task. Raises InputError naming a metric, or what is to be shown, that does not suit it."""
     wanted = set(task.config.metrics)
+    _check_shows(task)
     scorer = _choose(task, wanted)
     for name in task.config.metrics:
         if name not in scorer.names | {"bits"}:
@@ -74,3 +76,16 @@ def _choose(task: TaskContext, wanted: set[str]) -> Scorer:
     if scores_judged.suits(task, wanted):
         return JUDGED
     return BY_TARGET.get(target, BITS)
+
+
+def _check_shows(task: TaskContext) -> None:
+    known = ["judge", *(graphs.PROPERTIES if task.target_modality == "graph" else ())]
+    for name, field in task.config.shows.items():
+        for given, there in ((name, known), (field, sorted(task.test[0]))):
+            if given not in there:
+                near = difflib.get_close_matches(given, there, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(there)}"
+                raise InputError(
+                    f"tasks.{task.name}.shows: {given!r} is no "
+                    f"{'field of the records' if given is field else 'property of such answers'}; {hint}"
+                )

@@ -2,106 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from unitok.eval import figures
 from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, metric, plain_metric
+from unitok.eval.judge_graphs import GraphJudge
 from unitok.metrics import bootstrap, graphs
 from unitok.sequence import TEXT, as_text
 from unitok.values import Graph
 
+DETERMINED = ("isomorphic", "smiles")  # there is one right graph
 SETS = ("degree_mmd", "wl_mmd")
-NAMES = frozenset(
-    ["validity", "uniqueness", "novelty", "properties", "isomorphic", "smiles", *SETS]
-)
+NAMES = frozenset(["validity", "uniqueness", "novelty", "properties", "judge", *DETERMINED, *SETS])
 KNOWN = 5000  # training graphs that novelty is judged by, at the most
+JUDGED = 2000  # training graphs that the judge compares with, at the most
 SET_SIZE = 200  # graphs of each set that are compared as distributions, at the most
 KERNELS = {"degree_mmd": graphs.degree_kernel, "wl_mmd": graphs.wl_kernel}
-TITLES = {"degree_mmd": "degree MMD²", "wl_mmd": "WL-kernel MMD²"}
+TITLES = {
+    "properties": "stated properties hold", "judge": "recognised by the judge", "isomorphic": "equal up to relabelling",
+    "smiles": "canonical SMILES right", "degree_mmd": "degree MMD²", "wl_mmd": "WL-kernel MMD²",
+}  # fmt: skip
+Measure = Callable[
+    [Sequence[int], Sequence[Graph]], list[bool]
+]  # (items, a graph for each) -> right?
 
 
 def score_graphs(task: TaskContext) -> dict[str, Any]:
-    """By default: valid, unique, novel, with the stated properties where the inputs state some, else equal to the truth."""
-    template = task.config.templates[0]
-    field = task.target_field(template).name
+    """By default: valid, unique, novel, with the stated properties where some are stated, else equal to the truth."""
+    field = task.target_field(task.config.templates[0]).name
     truth = [record[field] for record in task.records]
     known, known_records = task.train_values(field, KNOWN)
-    stated = [
-        f.name for f in task.input_fields(template)
-        if f.modality == TEXT and f.name in graphs.PROPERTIES
-    ]  # fmt: skip
-    if (
-        not stated and "properties" in task.config.metrics
-    ):  # shown in another modality: the record says it
-        stated = [name for name in task.records[0] if name in graphs.PROPERTIES]
     molecules = _molecules(known)
-    wanted = task.config.metrics or _default(stated, molecules)
-    made = [output.value for output in _ask(task, task.records)]
+    wanted = task.config.metrics or _default(task, molecules)
+    made = _ask(task, task.records)
+    measures, notes = _measures(task, wanted, truth, known, known_records)
+    seed, found = task.settings.seed, []
     tokenizer = task.predictor.tokenizers["graph"]
     rebuilt = tokenizer.decode_batch(tokenizer.encode_batch(truth))
-    other = [
-        known[i]
-        for i in np.random.default_rng(task.settings.seed).integers(0, len(known), len(made))
-    ]
-    seed, found = task.settings.seed, []
-
-    def share(name: str, title: str, right: Any, note: str = "") -> None:
-        """right: graphs [N] -> 0 or 1 each, so that generated, rebuilt and other graphs are held to one measure."""
-        score = bootstrap.mean(np.array(right(made), float), seed)
-        baseline = ("a training graph at random", float(np.mean(right(other))))
-        bound = ("reconstructions", float(np.mean(right(rebuilt))))
-        found.append(metric(title, score, "%", baseline, bound, note, key=name))
-
-    matches = lambda these: [_has(g, r, stated) for g, r in zip(these, task.records)]  # noqa: E731
-    same = lambda these: [graphs.isomorphic(a, b) for a, b in zip(truth, these)]  # noqa: E731
-    if "properties" in wanted and stated:
-        share("properties", "stated properties hold", matches, ", ".join(stated))
-    if "isomorphic" in wanted:
-        share("isomorphic", "equal up to relabelling", same)
-    if "smiles" in wanted and molecules:
-        share(
-            "smiles",
-            "canonical SMILES right",
-            lambda these: [_same_smiles(a, b) for a, b in zip(truth, these)],
-        )
+    everything = range(len(made))
+    for name, right in measures.items():
+        score = bootstrap.mean(np.array(right(everything, made), float), seed)
+        chosen = np.random.default_rng(seed).integers(0, len(known), len(made))
+        chance = float(np.mean(right(everything, [known[i] for i in chosen])))
+        bound = ("reconstructions", float(np.mean(right(everything, rebuilt))))
+        baseline = ("a training graph at random", chance)
+        found.append(metric(TITLES[name], score, "%", baseline, bound, notes.get(name, ""), key=name))  # fmt: skip
     if task.reads_values and found:
-        found.append(_shuffled(task, found[0], truth, stated))
-    if "validity" in wanted:
-        found.append(_validity(made, molecules, seed))
-    if "uniqueness" in wanted:
-        own = ("of the true graphs", graphs.uniqueness(truth))
-        found.append(
-            plain_metric(
-                "unique", graphs.uniqueness(made), len(made), "%", "", None, own, key="uniqueness"
-            )
-        )
-    if "novelty" in wanted:
-        new = bootstrap.mean(np.array([graphs.novelty([g], known) for g in made]), seed)
-        own = ("of the true graphs", graphs.novelty(truth, known))
-        found.append(
-            metric(
-                "novel",
-                new,
-                "%",
-                None,
-                own,
-                f"none of {len(known):,} training graphs",
-                key="novelty",
-            )
-        )
+        found.append(_shuffled(task, found[0], measures[found[0]["key"]]))
+    found += _each(wanted, made, truth, known, molecules, seed)
     found += [_distance(name, made, truth, known, seed) for name in SETS if name in wanted]
-    right = (
-        matches(made) if stated else same(made) if {"isomorphic", "smiles"} & set(wanted) else None
-    )
+    verdicts = next(iter(measures.values()))(everything, made) if measures else None
+    heat = _temperature(task)
     return {
-        "about": f"Graphs, sampled at temperature {_temperature(task):g}." if _temperature(task) else "Graphs, written greedily.",
+        "about": f"Graphs, sampled at temperature {heat:g}." if heat else "Graphs, written greedily.",
         "metrics": found,
         "confusion": None,
         "samples": [
-            _sample(task, i, made[i], truth[i], stated, known_records, None if right is None else bool(right[i]))
+            _sample(task, i, made[i], truth[i], None if verdicts is None else bool(verdicts[i]))
             for i in range(min(SAMPLES, len(made)))
         ],
         "samples_note": "First items of the split. Colours are node labels.",
@@ -109,46 +69,86 @@ def score_graphs(task: TaskContext) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _default(stated: Sequence[str], molecules: bool) -> list[str]:
-    if stated:
-        return ["properties", "validity", "uniqueness", "novelty", "degree_mmd"]
+# ---- asking the model --------------------------------------------------------------------------
+
+
+def stated(task: TaskContext) -> dict[str, str]:
+    """Properties that the answer is to have, with the field of the record that says so: those of
+    `shows`, and text fields of the inputs that bear a property's name."""
+    fields = task.input_fields(task.config.templates[0])
+    named = {f.name: f.name for f in fields if f.modality == TEXT and f.name in graphs.PROPERTIES}
+    return {**named, **{k: v for k, v in task.config.shows.items() if k != "judge"}}
+
+
+def _default(task: TaskContext, molecules: bool) -> list[str]:
+    if stated(task) or "judge" in task.config.shows:
+        return ["judge", "properties", "validity", "uniqueness", "novelty", "degree_mmd"]
     return ["isomorphic", "validity", *(["smiles"] if molecules else [])]
 
 
 def _temperature(task: TaskContext) -> float:
     """Greedy where there is one right answer; else sampled, for all would be alike."""
-    return (
-        0.0
-        if {"isomorphic", "smiles"} & set(task.config.metrics or ["isomorphic"])
-        and not _stated(task)
-        else task.settings.temperature
-    )
-
-
-def _stated(task: TaskContext) -> bool:
-    fields = task.input_fields(task.config.templates[0])
-    return any(f.modality == TEXT and f.name in graphs.PROPERTIES for f in fields)
+    wanted = task.config.metrics or _default(task, molecules=False)
+    return 0.0 if set(DETERMINED) & set(wanted) else task.settings.temperature
 
 
 def _ask(
     task: TaskContext, records: Sequence[Mapping[str, Any]], what: str = "drawing graphs"
-) -> Any:
+) -> list[Graph]:
     room, heat = task.room(), _temperature(task)
-    guidance = task.guidance if heat else 1.0
-    return task.ask(
-        [
-            task.request(
-                i, record, "graph", max_new_tokens=room, temperature=heat, guidance=guidance,
-                seed=task.settings.seed + i,
-            )
-            for i, record in enumerate(records)
-        ],
-        what,
-    )  # fmt: skip
+    requests = [
+        task.request(
+            i, record, "graph", max_new_tokens=room, temperature=heat, seed=task.settings.seed + i,
+            guidance=task.guidance if heat else 1.0,
+        )
+        for i, record in enumerate(records)
+    ]  # fmt: skip
+    return [output.value for output in task.ask(requests, what)]
 
 
-def _has(graph: Graph, record: Mapping[str, Any], names: Sequence[str]) -> bool:
-    return all(as_text(graphs.property_of(graph, n)) == as_text(record[n]) for n in names)
+# ---- right or wrong, graph by graph ------------------------------------------------------------
+
+
+def _measures(
+    task: TaskContext, wanted: Sequence[str], truth: Sequence[Graph], known: Sequence[Graph], known_records: Any
+) -> tuple[dict[str, Measure], dict[str, str]]:  # fmt: skip
+    """The wanted ways to be right, in the order of TITLES, with notes: one measure for generated, rebuilt and chance graphs."""
+    properties, found, notes = stated(task), {}, {}
+    if "properties" in wanted and properties:
+        found["properties"] = lambda items, made: [
+            all(as_text(graphs.property_of(g, n)) == as_text(task.records[i][f]) for n, f in properties.items())
+            for i, g in zip(items, made)
+        ]  # fmt: skip
+        notes["properties"] = ", ".join(properties)
+    if "judge" in wanted and (label := task.config.shows.get("judge")):
+        asked = [as_text(record[label]) for record in task.records]
+        reader = GraphJudge(known[:JUDGED], [as_text(r[label]) for r in known_records[:JUDGED]])
+        found["judge"] = lambda items, made: [
+            word == asked[i] for i, word in zip(items, reader.recognise(made))
+        ]
+        own = np.mean([a == b for a, b in zip(reader.recognise(truth), asked)])
+        notes["judge"] = (
+            f"its {label}, by the nearest of {len(reader.pool):,} training graphs under the WL kernel, "
+            f"which is right for {100 * own:.1f} % of the real test graphs"
+        )
+    if "isomorphic" in wanted:
+        found["isomorphic"] = lambda items, made: [
+            graphs.isomorphic(truth[i], g) for i, g in zip(items, made)
+        ]
+    if "smiles" in wanted and _molecules(known):
+        found["smiles"] = lambda items, made: [
+            graphs.valid_molecule(g) and truth[i].to_smiles() == g.to_smiles()
+            for i, g in zip(items, made)
+        ]
+    return found, notes
+
+
+def _shuffled(task: TaskContext, first: dict[str, Any], right: Measure) -> dict[str, Any]:
+    places, records = task.shuffled()
+    hits = np.array(right(places, _ask(task, records, "with sources shuffled")), float)
+    pair = first["baseline"]["name"], first["baseline"]["value"]
+    score = bootstrap.mean(hits, task.settings.seed)
+    return metric(f"{first['name']}, source shuffled", score, "%", pair, None, SHUFFLED_NOTE)
 
 
 def _molecules(known: Sequence[Graph]) -> bool:
@@ -162,18 +162,35 @@ def _molecules(known: Sequence[Graph]) -> bool:
     return labelled and all(graphs.valid_molecule(g) for g in first)
 
 
-def _same_smiles(truth: Graph, other: Graph) -> bool:
-    return graphs.valid_molecule(other) and truth.to_smiles() == other.to_smiles()
+# ---- what is told without a truth --------------------------------------------------------------
 
 
-def _validity(made: Sequence[Graph], molecules: bool, seed: int) -> dict[str, Any]:
-    if molecules:
-        valid = np.array([graphs.valid_molecule(g) for g in made], float)
-        note = "RDKit takes it for a molecule"
-    else:
-        valid = np.array([g.num_nodes > 0 for g in made], float)
-        note = "has a node; that it decodes the grammar sees to"
-    return metric("valid", bootstrap.mean(valid, seed), "%", note=note, key="validity")
+def _each(
+    wanted: Sequence[str], made: Sequence[Graph], truth: Sequence[Graph], known: Sequence[Graph],
+    molecules: bool, seed: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Validity, uniqueness, novelty; beside them those of the true graphs."""
+    found = []
+    if "validity" in wanted:
+        check = graphs.valid_molecule if molecules else lambda g: g.num_nodes > 0
+        valid = bootstrap.mean(np.array([check(g) for g in made], float), seed)
+        note = (
+            "RDKit takes it for a molecule"
+            if molecules
+            else "has a node; that it decodes the grammar sees to"
+        )
+        found.append(metric("valid", valid, "%", note=note, key="validity"))
+    if "uniqueness" in wanted:
+        share, own = graphs.uniqueness(made), ("of the true graphs", graphs.uniqueness(truth))
+        found.append(plain_metric("unique", share, len(made), "%", "", None, own, key="uniqueness"))
+    if "novelty" in wanted:
+        seen = {graphs.fingerprint(graph) for graph in known}
+        new = lambda these: np.array([graphs.fingerprint(g) not in seen for g in these], float)  # noqa: E731
+        own = ("of the true graphs", float(new(truth).mean()))
+        note = f"none of {len(known):,} training graphs"
+        score = bootstrap.mean(new(made), seed)
+        found.append(metric("novel", score, "%", None, own, note, key="novelty"))
+    return found
 
 
 def _distance(
@@ -185,12 +202,12 @@ def _distance(
     real, drawn = list(truth[:size]), list(made[:size])
     blind = [_random_like(graph, rng) for graph in real]
     training = [known[i] for i in rng.permutation(len(known))[:size]]
-    kernel = KERNELS[name]
-    value = lambda these: graphs.squared_mmd(these, real, kernel)  # noqa: E731
-    baseline = ("random edges, same sizes", value(blind))
-    return plain_metric(
-        TITLES[name], value(drawn), size, "", "", baseline, ("training graphs", value(training)), key=name
-    )  # fmt: skip
+    value = lambda these: graphs.squared_mmd(these, real, KERNELS[name])  # noqa: E731
+    baseline, bound = (
+        ("random edges, same sizes", value(blind)),
+        ("training graphs", value(training)),
+    )
+    return plain_metric(TITLES[name], value(drawn), size, "", "", baseline, bound, key=name)
 
 
 def _random_like(graph: Graph, rng: np.random.Generator) -> Graph:
@@ -206,29 +223,11 @@ def _random_like(graph: Graph, rng: np.random.Generator) -> Graph:
     )  # fmt: skip
 
 
-def _shuffled(
-    task: TaskContext, first: dict[str, Any], truth: Sequence[Graph], stated: Sequence[str]
-) -> dict[str, Any]:
-    places, records = task.shuffled()
-    made = [output.value for output in _ask(task, records, "with sources shuffled")]
-    right = {
-        "properties": lambda i, g: _has(g, task.records[i], stated),
-        "isomorphic": lambda i, g: graphs.isomorphic(truth[i], g),
-        "smiles": lambda i, g: _same_smiles(truth[i], g),
-    }[first["key"]]
-    hits = np.array([right(i, g) for i, g in zip(places, made)], float)
-    baseline = first["baseline"]
-    return metric(
-        f"{first['name']}, source shuffled", bootstrap.mean(hits, task.settings.seed), "%",
-        (baseline["name"], baseline["value"]), None, SHUFFLED_NOTE,
-    )  # fmt: skip
-
-
 def _sample(
-    task: TaskContext, index: int, made: Graph, truth: Graph, stated: Sequence[str], known_records: Any, right: bool | None
-) -> dict[str, Any]:  # fmt: skip
+    task: TaskContext, index: int, made: Graph, truth: Graph, right: bool | None
+) -> dict[str, Any]:
+    facts = [f"{name} {as_text(graphs.property_of(made, name))}" for name in stated(task)]
     columns = [("truth", truth), ("model", made)]
-    facts = [f"{name} {as_text(graphs.property_of(made, name))}" for name in stated]
     return {
         "inputs": task.shown_inputs(task.template(index), task.records[index]),
         "columns": [{"name": n, "part": figures.show(g)} for n, g in columns],

@@ -28,8 +28,8 @@ def suits(task: TaskContext, wanted: set[str]) -> bool:
     if "judge" in wanted:
         if _label_field(task) is None:
             raise InputError(
-                f"tasks.{task.name}.metrics: 'judge' needs the label: inputs with one text field, or a "
-                "field `label` in the records; use another metric, or another template"
+                f"tasks.{task.name}.metrics: 'judge' needs the label: inputs with one text field, or "
+                'shows={"judge": FIELD} of the task; use another metric, or another template'
             )
         return True
     fields = task.input_fields(task.config.templates[0])
@@ -39,10 +39,11 @@ def suits(task: TaskContext, wanted: set[str]) -> bool:
 
 
 def _label_field(task: TaskContext) -> str | None:
+    """The field that says what is to be seen: named by `shows`, or the one text field of the inputs."""
+    if "judge" in task.config.shows:
+        return task.config.shows["judge"]
     texts = [f.name for f in task.input_fields(task.config.templates[0]) if f.modality == TEXT]
-    if len(texts) == 1:
-        return texts[0]
-    return "label" if task.records and "label" in task.records[0] else None
+    return texts[0] if len(texts) == 1 else None
 
 
 def score_judged(task: TaskContext, judges: dict[Any, Any]) -> dict[str, Any]:

@@ -5,21 +5,24 @@ Axes: S samples, T steps of the horizon, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from unitok.eval import figures
-from unitok.eval.context import SAMPLES, TOKENS, TaskContext, metric
+from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TOKENS, TaskContext, metric
 from unitok.metrics import bootstrap, series
 from unitok.values import Series
 
-FORECAST = ("mase", "wql", "crps", "mae", "mse", "smape", "coverage")
+FORECAST = ("exact_match", "mase", "wql", "crps", "mae", "mse", "smape", "coverage")
+SHARES = ("exact_match", "coverage")
+EXACT = 1e-5  # error, over the size of the truth's values, up to which a series counts as equal
 NAMES = frozenset([*FORECAST, "judge"])
 DEFAULT = ("mase", "wql", "crps", "mae", "coverage")
 TITLES = {
     "mase": "MASE", "wql": "WQL", "crps": "CRPS over mean |y|", "mae": "MAE over mean |y|",
-    "mse": "MSE", "smape": "sMAPE", "coverage": "inside the 80 % band",
+    "exact_match": "exact match", "mse": "MSE", "smape": "sMAPE", "coverage": "inside the 80 % band",
 }  # fmt: skip
 NOTES = {
     "mase": "error of the median forecast over that of the seasonal naive one inside the past",
@@ -37,7 +40,7 @@ def score_series(task: TaskContext) -> dict[str, Any]:
     records = [task.records[i] for i in places]
     truths = [record[field.name] for record in records]
     pasts = [record[field.context] if field.context else None for record in records]
-    made = _ask(task, places, truths, field, count)
+    made = _ask(task, places, records, field, count)
     values = [_stack(samples, truth) for samples, truth in zip(made, truths)]
     rebuilt = [
         tokenizer.decode(tokenizer.encode(truth, context=past), context=past).values[None]
@@ -57,19 +60,23 @@ def score_series(task: TaskContext) -> dict[str, Any]:
         baselines = {n: _estimate(name, rows(f), 0) for n, f in naive.items()}
         known = {n: e.value for n, e in baselines.items() if e is not None}
         bound = _estimate(name, rows(rebuilt), 0)
-        best = min(known.items(), key=lambda pair: pair[1]) if known else None
+        sign = -1 if name in SHARES else 1
+        best = min(known.items(), key=lambda pair: sign * pair[1]) if known else None
         if name == "coverage":  # a forecast without spread holds nothing in its band
             found.append(metric(TITLES[name], score, "%", note=NOTES[name], key=name))
             continue
+        unit = "%" if name in SHARES else ""
         others = "; ".join(f"{n} {v:.3g}" for n, v in known.items() if best and n != best[0])
         note = "; ".join(x for x in (NOTES.get(name, ""), others) if x)
         pair = ("encode and decode the truth", bound.value) if bound else None
-        found.append(metric(TITLES[name], score, "", best, pair, note, key=name))
+        found.append(metric(TITLES[name], score, unit, best, pair, note, key=name))
+    if not field.context and task.reads_values and found:
+        found.append(_shuffled(task, field, found[0]))
     about = f"Series; {count} samples an item at temperature {task.settings.temperature:g}, the median is the point forecast."
     return {
         "about": about
         if field.context
-        else "Series, sampled once an item, compared with the truth.",
+        else "Series of the truth's length, written greedily, compared with the truth.",
         "metrics": found,
         "forecast_items": len(places),
         "confusion": None,
@@ -87,6 +94,18 @@ def score_series(task: TaskContext) -> dict[str, Any]:
     }
 
 
+def _shuffled(task: TaskContext, field: Any, first: dict[str, Any]) -> dict[str, Any]:
+    places, records = task.shuffled()
+    truths = [task.records[i][field.name] for i in places]
+    made = [_stack(m, t) for m, t in zip(_ask(task, places, records, field, 1), truths)]
+    rows = _rows(first["key"], truths, made, [None] * len(truths), [1] * len(truths))
+    score = _estimate(first["key"], rows, task.settings.seed)
+    assert score is not None  # the items themselves have a score
+    pair = first["baseline"]["name"], first["baseline"]["value"]
+    found = metric(f"{first['name']}, source shuffled", score, first["unit"], pair)
+    return {**found, "lower": first["lower"], "note": SHUFFLED_NOTE}
+
+
 def _places(task: TaskContext, count: int) -> list[int]:
     """Items that are forecast: fewer where many samples of many tokens would take too long."""
     most = max(16, TOKENS // max(1, count * task.room()))
@@ -94,18 +113,21 @@ def _places(task: TaskContext, count: int) -> list[int]:
     return list(chosen)
 
 
-def _ask(task: TaskContext, places: list[int], truths: list[Series], field: Any, count: int) -> Any:
+def _ask(
+    task: TaskContext, places: Sequence[int], records: Sequence[Mapping[str, Any]], field: Any, count: int
+) -> list[list[Any]]:  # fmt: skip
     to = f"{field.modality}@{field.context}" if field.context else field.modality
     room = task.room()
     requests = []
-    for place, truth in zip(places, truths):
+    for place, record in zip(places, records):
+        truth = task.records[place][field.name]
         shape: dict[str, Any] = {"length": truth.length}
         if not field.context:
             shape["channels"] = truth.channels
         requests.append(
             task.request(
-                place, task.records[place], to, num_samples=count, max_new_tokens=room, constraints=shape,
-                temperature=task.settings.temperature, seed=task.settings.seed + place,
+                place, record, to, num_samples=count, max_new_tokens=room, constraints=shape,
+                temperature=task.settings.temperature if field.context else 0.0, seed=task.settings.seed + place,
             )
         )  # fmt: skip
     return task.ask_samples(requests, "forecasting" if field.context else "writing series")
@@ -153,7 +175,10 @@ def _rows(
             continue
         median = np.median(samples, axis=0)
         size = float(np.nansum(np.abs(y)))
-        if name == "mase":
+        if name == "exact_match":
+            near = np.abs(y - median) <= EXACT * max(float(np.nanmax(np.abs(y))), 1e-12)
+            out.append((float((near | np.isnan(y)).all()), 1.0))
+        elif name == "mase":
             out.append((_mase(y, median, past, season), 1.0))
         elif name == "wql":
             out.append((series.quantile_loss(y, samples), size))

@@ -41,11 +41,15 @@ class Knower(Predictor):
             self.interpreter.compose(request)
         return [
             [
-                Output(self.reply(request.fields, sample), [], -0.1, np.zeros(3, np.int32))
+                Output(self.value(request, sample), [], -0.1, np.zeros(3, np.int32))
                 for sample in range(request.num_samples)
             ]
             for request in requests
         ]
+
+    def value(self, request: Request, sample: int) -> Any:
+        value, length = self.reply(request.fields, sample), request.constraints.get("length")
+        return Series(np.resize(value.values, (length, value.channels))) if length else value
 
     def score_batch(
         self, requests: Sequence[Request], targets: Sequence[Any], *, constrained: bool = True
@@ -128,6 +132,29 @@ def test_samples_from_the_right_distribution_beat_their_own_median_and_cover() -
     assert sure["inside the 80 % band"]["items"] == 60
 
 
+def test_series_read_off_a_graph_are_exact_or_not() -> None:
+    records = some_graphs()
+    for record in records:
+        ends = np.bincount(record["graph"].edges.reshape(-1), minlength=record["num_nodes"])
+        record["degrees"] = Series(np.sort(ends)[::-1].astype(np.float32))
+    task = context(
+        records,
+        "{shown:graph}",
+        "{degrees:series}",
+        lookup(records, "shown", "degrees"),
+        "exact_match",
+        "mae",
+    )
+    found = scores(task)
+    assert found["exact match"]["value"] == 1 == found["exact match"]["bound"]["value"]
+    assert (
+        found["exact match, source shuffled"]["value"]
+        < 0.5
+        > found["exact match"]["baseline"]["value"]
+    )
+    assert found["MAE over mean |y|"]["value"] == 0
+
+
 # ---- graphs ------------------------------------------------------------------------------------
 
 
@@ -166,6 +193,31 @@ def test_graphs_with_the_stated_properties() -> None:
     assert wrong["unique"]["value"] == 1 / ITEMS and wrong["novel"]["value"] == 1
     assert wrong["stated properties hold"]["value"] == np.mean([by_size.get((9, 8)) is not None])
     assert all(wrong[name]["value"] > found[name]["value"] for name in SETS)
+
+
+def test_graphs_by_what_the_task_says_they_show() -> None:
+    """A number that the inputs never spell as text: the property is held against the record's own field."""
+    records = [
+        {**r, "wanted": r["num_edges"], "size": "big" if r["num_nodes"] > 6 else "small"}
+        for r in some_graphs()
+    ]
+    shows = {"num_edges": "wanted", "judge": "size"}
+    right = lookup(records, "shown", "graph")
+    task = context(records, "{shown:graph}", "{graph}", right, "properties", "judge", shows=shows)
+    found = scores(task)
+    assert found["stated properties hold"]["value"] == 1
+    assert found["stated properties hold, source shuffled"]["value"] < 0.5
+    assert found["recognised by the judge"]["value"] == 1  # each is its own nearest
+    with pytest.raises(
+        InputError, match=r"tasks.task.shows: 'num_edge' is no property.*'num_edges'"
+    ):
+        scorers.choose(
+            context(records, "{shown:graph}", "{graph}", right, shows={"num_edge": "wanted"})
+        )
+    with pytest.raises(InputError, match=r"tasks.task.shows: 'sizes' is no field.*'size'"):
+        scorers.choose(
+            context(records, "{shown:graph}", "{graph}", right, shows={"judge": "sizes"})
+        )
 
 
 def test_a_graph_copied_under_other_names_is_right_and_a_shuffled_source_is_not() -> None:

@@ -119,6 +119,8 @@ class TaskConfig:
     """Source + templates + objective + metrics, with its weight in the mixture.
 
     metrics: names of `unitok.metrics.NAMES`; [] for what suits the target. yardstick: by such a name.
+    shows: what a generated value has to show, with the record's field that says so: "judge" (its label, as
+    a reader trained on real values sees it), or a property of graphs ("num_components").
     """
 
     source: str  # name in Config.sources
@@ -128,6 +130,7 @@ class TaskConfig:
     weight: float = 1.0
     metrics: list[str] = field(default_factory=list)
     yardstick: dict[str, Yardstick] = field(default_factory=dict)
+    shows: dict[str, str] = field(default_factory=dict)
     condition_dropout: float = (
         0.0  # share of examples whose inputs are emptied (classifier-free guidance)
     )
