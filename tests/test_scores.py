@@ -35,7 +35,9 @@ class Knower(Predictor):
 
     def generate_batch(self, requests: Sequence[Request]) -> list[list[Output]]:
         for request in requests:
-            self.interpreter.target_grammar(request)  # constraints that no grammar takes are an error here as well
+            self.interpreter.target_grammar(
+                request
+            )  # constraints that no grammar takes are an error here as well
             self.interpreter.compose(request)
         return [
             [

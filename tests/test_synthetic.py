@@ -88,7 +88,9 @@ def test_graphs_have_the_properties_they_state_and_no_shape_is_on_both_sides():
             assert degrees == sorted((d for _, d in graph.degree), reverse=True)
             assert record["max_degree"] == degrees[0] and record["shape"] == shape_of(graph)
         shapes.append({record["shape"] for record in records})
-        assert len({record["family"] for record in records}) == 13, split  # every family on both sides
+        assert len({record["family"] for record in records}) == 13, (
+            split
+        )  # every family on both sides
     assert not shapes[0] & shapes[1]
 
 
