@@ -262,6 +262,7 @@ def metric(
         "key": key, "name": name, "value": estimate.value, "low": estimate.low, "high": estimate.high,
         "items": estimate.items, "unit": unit, "lower": key in LOWER, "baseline": named(baseline),
         "bound": named(bound), "yardstick": None, "note": note,
+        "parts": None if estimate.parts is None else estimate.parts.tolist(),
     }  # fmt: skip
 
 
