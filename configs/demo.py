@@ -12,6 +12,8 @@ Beside each task below stands its trivial baseline on the test split: the most f
 repeat-last for the forecast; for the others, what a source shuffled among the items gets.
 """
 
+from typing import Any
+
 from unitok.config import (
     CheckpointConfig,
     Config,
@@ -42,7 +44,7 @@ def part(kind: str, label: str, *fields: str, **options: object) -> dict:
 
 def ask(
     source: str, weight: float, *templates: tuple[str, str], metrics: list[str],
-    eval_items: int | None = 128, **settings: object,
+    eval_items: int | None = 128, **settings: Any,
 ) -> TaskConfig:  # fmt: skip
     """A task of (inputs, targets) templates."""
     pairs = [Template(inputs=inputs, targets=targets) for inputs, targets in templates]
@@ -70,7 +72,7 @@ def get_config() -> Config:
             ],
         },
     )  # fmt: skip
-    hidden = {"input_noise": 0.4}
+    hidden: dict[str, Any] = {"input_noise": 0.4}
     return Config(
         name="demo",
         steps=1400,

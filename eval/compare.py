@@ -151,7 +151,7 @@ def change(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
     value = second["value"] - first["value"]
     if not np.isfinite(value):
         return {"value": None, "low": None, "high": None, "paired": False, "sure": False}
-    parts = first.get("parts"), second.get("parts")
+    parts: tuple[Any, Any] = first.get("parts"), second.get("parts")
     same = first.get("of") is not None and first.get("of") == second.get("of")
     if not same or None in parts or len(parts[0]) != len(parts[1]):
         return {"value": value, "low": None, "high": None, "paired": False, "sure": False}

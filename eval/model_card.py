@@ -99,7 +99,7 @@ def _summary(results: Mapping[str, Any], config: Config) -> str:
     if asked:
         template = asked[1].templates[0]
         given = "".join(f", {f.name}={f.name}" for f in fields(template.inputs))
-        target = (fields(template.targets) or [None])[0]
+        target = next(iter(fields(template.targets)), None)
         to = "text" if target is None else target.modality
         code += f"\nout = model.generate({json.dumps(template.inputs, ensure_ascii=False)}{given}, to={json.dumps(to)})"
     return f"{about}\n\n```python\n{code}\n```"

@@ -36,7 +36,7 @@ BEAM = 4
 FILL = 0.02  # a band's noise at the most, in the mean power of a band
 
 WIDTHS = np.diff(EDGES).astype(np.float32)
-NOISE = np.random.default_rng(0).choice(np.float32([-1, 1]), (256, FRAME))
+NOISE = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), (256, FRAME))
 IN_BAND = np.repeat(np.eye(BANDS, dtype=np.float32), np.diff(EDGES), axis=0)  # [N, B]
 
 

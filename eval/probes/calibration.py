@@ -67,6 +67,7 @@ def _tokens(task: TaskContext) -> tuple[list[list[Any]], dict[str, Any]]:
     order = np.random.default_rng(task.settings.seed).permutation(len(found))
     fitting = set(order[: len(order) // 2].tolist())
     cold = int(np.argmin(np.abs(np.log(TEMPERATURES))))  # T = 1
+    curves: dict[str, tuple[Any, Any]]
     rows, curves = [], {"perfect": ((0.0, 1.0), (0.0, 1.0))}
     for index in sorted({int(m) for place in places for m in place}):
         parts = [scores[place == index] for scores, place in zip(found, places)]

@@ -17,6 +17,7 @@ from unitok.config import Template
 from unitok.eval.context import TaskContext
 from unitok.eval.probes.findings import Probed, findings, number, table
 from unitok.interfaces import Tokens
+from unitok.interpreter import Interpreter
 from unitok.metrics.bootstrap import Estimate
 from unitok.predictor import Predictor, Request
 from unitok.sequence import Composer, fields
@@ -73,10 +74,10 @@ def _cells(found: Mapping[str, Any], whole: Mapping[str, Any]) -> list[Any]:
         if now is None:
             cells += [number(None), ""]
             continue
-        value: Any = now["value"]
+        score: Any = now["value"]
         if now["low"] is not None:
-            value = Estimate(now["value"], now["low"], now["high"], now["items"])
-        cells += [number(value, m["unit"]), _change(now["value"], m["value"], m["unit"])]
+            score = Estimate(now["value"], now["low"], now["high"], now["items"])
+        cells += [number(score, m["unit"]), _change(now["value"], m["value"], m["unit"])]
     return cells
 
 
@@ -114,17 +115,23 @@ class Blind(Predictor):
         )  # fmt: skip
         order = np.random.default_rng([seed, 21]).permutation(len(values)).tolist()
         swap = Swap(name, [values[i] for i in order])
-        self._swap = swap
         self.composer = _BlindComposer(seeing.composer, swap)
+        self.interpreter = _BlindInterpreter(seeing.interpreter, self.composer, swap)
 
-    def _compose(self, request: Request) -> Tokens:
+
+class _BlindInterpreter(Interpreter):
+    def __init__(self, seeing: Interpreter, composer: Composer, swap: Swap) -> None:
+        super().__init__(seeing.tokenizers, seeing.vocabulary)
+        self.composer, self._swap = composer, swap
+
+    def compose(self, request: Request) -> Tokens:
         if request.prompt is None or not self._swap.concerns(request.prompt):
-            return super()._compose(request)
+            return super().compose(request)
         prompt, given = self._swap.apply(request.prompt, request.fields)
         kept = {f.name for f in fields(prompt)} | {f.context for f in fields(prompt)}
         kept.add(request.to.partition("@")[2])
         given = {name: value for name, value in given.items() if name in kept}
-        return super()._compose(dataclasses.replace(request, prompt=prompt, fields=given))
+        return super().compose(dataclasses.replace(request, prompt=prompt, fields=given))
 
 
 class _BlindComposer(Composer):

@@ -68,6 +68,7 @@ def table(
 
 def number(value: float | Estimate | None, unit: str = "", digits: int = 2) -> dict[str, Any]:
     """A cell. unit: "%" (value 0..1), "nats", "". An Estimate brings its interval; None is a dash."""
+    shown: dict[str, float | None]
     if isinstance(value, Estimate):
         shown = {"value": value.value, "low": value.low, "high": value.high}
     else:
@@ -75,9 +76,7 @@ def number(value: float | Estimate | None, unit: str = "", digits: int = 2) -> d
     return {**shown, "unit": unit, "digits": digits}
 
 
-def chart(
-    title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str
-) -> dict[str, Any]:
+def chart(title: str, curves: Mapping[str, tuple[Any, Any]], x: str, y: str) -> dict[str, Any]:
     """curves: name -> (xs, ys), thinned to a few hundred points."""
     return {
         "title": title, "x": x, "y": y,
@@ -85,7 +84,7 @@ def chart(
     }  # fmt: skip
 
 
-def _points(xs: Sequence[float], ys: Sequence[float]) -> list[list[float]]:
+def _points(xs: Any, ys: Any) -> list[list[float]]:
     pairs = np.stack([np.asarray(xs, np.float64), np.asarray(ys, np.float64)], axis=1)
     keep = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), POINTS)).round().astype(int))
     return pairs[keep].round(6).tolist()
@@ -107,8 +106,8 @@ def score_rows(of_tasks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
         for place, m in enumerate(found["metrics"]):
             top = 1.0 if m["unit"] == "%" else most[m["unit"]]
             low, high = (m["value"] if m[end] is None else m[end] for end in ("low", "high"))
-            beside = {side: (m[side] or {}).get("value") for side in ("baseline", "bound")}
-            drawing = figures.whisker(low, m["value"], high, (0.0, top), **beside)
+            marks = {side: (m[side] or {}).get("value") for side in ("baseline", "bound")}
+            drawing = figures.whisker(low, m["value"], high, (0.0, top), **marks)
             span_ = len(found["metrics"]) if place == 0 else 0
             rows.append({"task": task, "span": span_, "metric": m, "drawing": drawing})
     return rows

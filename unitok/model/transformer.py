@@ -119,7 +119,7 @@ class EncoderDecoder(CachedDecoder):
         scores = lax.stop_gradient(scores)
         member_BTM = (modality_BT[..., None] == jnp.arange(M)) * batch.weights_BT[..., None]
         by_modality = lambda x_BT: jnp.einsum("bt,btm->m", x_BT, member_BTM)  # noqa: E731
-        found = {}
+        found: dict[str, jax.Array] = {}
         if pairs:
             second_BTD = self._second_sides(params, batch, pairs, fold(dropout_key, 2))
             extra, found = contrastive.loss(memory_BSD, second_BTD, batch, pairs)
