@@ -33,7 +33,7 @@ BANDS = len(EDGES) - 1
 SHAPES = CODES // 2
 COMPANDING, POWER_FLOOR = 0.15, 1e-8  # envelopes are powers to this exponent: between linear and dB
 BEAM = 4
-FILL = 0.02  # a band's noise at the most, in the mean power of a band
+FILL = 0.01  # a band's noise at the most, in the mean power of a band
 
 WIDTHS = np.diff(EDGES).astype(np.float32)
 NOISE = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), (256, FRAME))
