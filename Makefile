@@ -44,5 +44,5 @@ $(VENV)/.lint: $(VENV)/.base
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.base
-	$(BIN)/pip install --quiet -e '.[torch,audio]'
+	$(BIN)/pip install --quiet -e '.[bench]'
 	touch $@

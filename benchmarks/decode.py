@@ -1,12 +1,13 @@
-"""Greedy decoding beside Hugging Face's T5 `generate` on the same weights, in one process, interleaved.
+"""Greedy decoding beside Hugging Face's T5 `generate` and CTranslate2 on the same weights, in one process.
 
-    python benchmarks/decode.py            both vocabularies, batch 1 and 16, about 6 minutes
+    python benchmarks/decode.py            both vocabularies, batch 1 and 16, about 8 minutes
     python benchmarks/decode.py --quick    one short round, no figure worth quoting
 
 Shape: d_model 256, 4 + 4 layers, d_ff 1,024 (ReLU), 4 heads of 64; encoder 256 tokens, 128 new ones.
 Ours is `unitok.generate.decode` whole: encoder, cross keys, and a loop with a grammar's mask. One
-pinned thread; new tokens a second of CPU time of the process. The greedy tokens must be equal, all of
-them, in float32, and many different ones.
+pinned thread; new tokens a second of CPU time of the process, all by turns. The greedy tokens in
+float32 must equal both peers', all of them, and be many different ones; for bfloat16 and int8 the share
+of equal ones is shown, theirs and ours.
 """
 
 from __future__ import annotations
@@ -94,7 +95,44 @@ def torch_run(model: Any, inputs: np.ndarray) -> Run:
     return run
 
 
-def our_run(folder: str, inputs: np.ndarray, dtype: str) -> Run:
+def ctranslate2_run(folder: str, inputs: np.ndarray, kind: str) -> Run:
+    """kind: float32 or int8. The converter wants a tokenizer; here an id is spelled by its number."""
+    import ctranslate2
+    from ctranslate2.converters import TransformersConverter
+
+    class Ids:
+        pad_token, eos_token, bos_token, unk_token = "0", str(EOS), str(BOS), "3"
+
+        def __init__(self, size: int) -> None:
+            self.size = size
+
+        def get_vocab(self) -> dict[str, int]:
+            return {str(token): token for token in range(self.size)}
+
+        def convert_ids_to_tokens(self, token: int) -> str:
+            return str(token)
+
+    class Converter(TransformersConverter):
+        def load_tokenizer(self, *args: Any, **options: Any) -> Any:
+            return Ids(json.loads((Path(folder) / "config.json").read_text())["vocab_size"])
+
+    with tempfile.TemporaryDirectory() as out:
+        Converter(folder).convert(out, quantization=kind, force=True)
+        translator = ctranslate2.Translator(
+            out, device="cpu", compute_type=kind, inter_threads=1, intra_threads=1
+        )
+    source = [list(map(str, row)) for row in inputs.tolist()]
+    lengths = {"min_decoding_length": NEW, "max_decoding_length": NEW, "max_input_length": 0}
+
+    def run() -> np.ndarray:
+        found = translator.translate_batch(source, beam_size=1, **lengths)
+        return np.array([list(map(int, one.hypotheses[0])) for one in found])
+
+    return run
+
+
+def our_run(folder: str, inputs: np.ndarray, kind: str) -> Run:
+    """kind: float32, bfloat16, or int8 (8-bit weights, float32 operands)."""
     import dataclasses
 
     import jax
@@ -102,11 +140,12 @@ def our_run(folder: str, inputs: np.ndarray, dtype: str) -> Run:
     from unitok import generate
     from unitok.model import EncoderDecoder
     from unitok.model.import_t5 import load_t5
-    from unitok.predictor import in_dtype
+    from unitok.model.precision import in_dtype
 
     config, params, sizes = load_t5(folder)
+    dtype = "float32" if kind == "int8" else kind
     model = EncoderDecoder(dataclasses.replace(config, dtype=dtype), sizes)
-    params = in_dtype(jax.tree.map(jax.numpy.asarray, params), dtype)
+    params = in_dtype(jax.tree.map(jax.numpy.asarray, params), kind)
     batch, grammar = len(inputs), AnyIds(sizes.rows, sizes.real)
     zeros = np.zeros((batch, READ), np.int32)
     prompts = generate.Prompts(inputs, np.zeros((batch, READ, 3), np.int32), zeros, zeros + 1)
@@ -145,8 +184,11 @@ def compare(vocabulary: int, batch: int, reps: int, folder: str) -> dict[str, An
     model.save_pretrained(folder)
     runs = {
         "torch generate f32": torch_run(model, inputs),
+        "CTranslate2 f32": ctranslate2_run(folder, inputs, "float32"),
+        "CTranslate2 int8": ctranslate2_run(folder, inputs, "int8"),
         "ours f32": our_run(folder, inputs, "float32"),
         "ours bf16": our_run(folder, inputs, "bfloat16"),
+        "ours int8": our_run(folder, inputs, "int8"),
     }
     answers = {name: run() for name, run in runs.items()}
     truth = answers["torch generate f32"]
@@ -155,7 +197,7 @@ def compare(vocabulary: int, batch: int, reps: int, folder: str) -> dict[str, An
     print(
         f"\nvocabulary {vocabulary:,}, batch {batch}: {different:.0f} different tokens of {NEW} a row"
     )
-    if same["ours f32"] < 1:
+    if same["ours f32"] < 1 or same["CTranslate2 f32"] < 1:
         sys.exit(f"decode: greedy tokens differ ({same}); a speed of other tokens compares nothing")
     if different < NEW / 4:
         sys.exit(f"decode: {different:.0f} different tokens a row: that they agree proves little")
@@ -186,16 +228,20 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", help="write the figures")
     args = parser.parse_args()
     try:
+        import ctranslate2
         import torch
         import transformers
     except ImportError:
-        sys.exit("decode: torch and transformers are missing; pip install 'unitok-jax[torch]'")
+        sys.exit(
+            "decode: torch, transformers or ctranslate2 is missing; pip install 'unitok-jax[bench]'"
+        )
     import jax
 
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     print(f"core {CORE}, 1 thread; jax {jax.__version__}, torch {torch.__version__}, ", end="")
-    print(f"transformers {transformers.__version__}, load average {os.getloadavg()[0]:.1f}")
+    print(f"transformers {transformers.__version__}, ctranslate2 {ctranslate2.__version__}")
+    print(f"load average {os.getloadavg()[0]:.1f}")
     figures = {}
     for part in args.parts.split(","):
         vocabulary, batch = map(int, part.split("x"))

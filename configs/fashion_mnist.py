@@ -6,7 +6,11 @@ Data: the four idx .gz files in $UNITOK_DATA/fashion-mnist (60,000 train, 10,000
 with --config.sources.fashion.kind=tfds --config.sources.fashion.path=fashion_mnist, from
 TensorFlow Datasets.
 
-Cost and result: not trained to its end yet; the image tokenizer fits in about 100 s on a shared core.
+Cost: 42 minutes on ONE CPU core (2,600 steps, 5,700 tokens a second in bf16; the rest of the machine was
+busy), the fit of the tokenizer not counted. Result on the first 1,000 test images (95 % interval): garments
+named 88.8 % (86.8 to 90.7), under a wording never seen in training 89.0 %; drawn garments recognised by a
+CNN 91.6 % (it reads 87.9 % of the real images and 84.2 % of the tokenizer's reconstructions); half a picture
+completed at 12.03 dB (most frequent codes: 10.50, tokenizer: 24.04).
 """
 
 from unitok.config import (
@@ -14,6 +18,7 @@ from unitok.config import (
     Config,
     DataConfig,
     FitConfig,
+    LossConfig,
     ModelConfig,
     ObjectiveConfig,
     OptimizerConfig,
@@ -34,23 +39,26 @@ def get_config() -> Config:
     )
     return Config(
         name="fashion_mnist",
-        steps=2400,
+        steps=2600,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(
                 name="image",
-                options={"patch": 4, "codes": 512, "width": 48},
-                fit=FitConfig(source="fashion", steps=1200, batch_size=64),
+                options={"patch": 4, "codes": 512, "width": 48, "dim": 16},
+                fit=FitConfig(source="fashion", steps=1200, batch_size=64, learning_rate=6e-3),
             ),
         },
         sources={"fashion": fashion},
         tasks={
             "label": TaskConfig(
                 source="fashion",
-                weight=3.0,
+                weight=5.0,
                 templates=[
                     Template(inputs="What is this? {image}", targets="{label:text}"),
                     Template(inputs="{image} Name the garment.", targets="{label:text}"),
+                    Template(inputs="Which garment do you see? {image}", targets="{label:text}"),
+                    Template(inputs="{image} Say what is shown.", targets="{label:text}"),
+                    Template(inputs="Classify the clothes: {image}", targets="{label:text}"),
                 ],
                 held_out_templates=[
                     Template(
@@ -61,7 +69,7 @@ def get_config() -> Config:
             ),
             "draw": TaskConfig(
                 source="fashion",
-                weight=1.5,
+                weight=1.7,
                 templates=[
                     Template(inputs="Draw: {label:text}", targets="{image}"),
                     Template(inputs="A picture of one {label:text}", targets="{image}"),
@@ -89,13 +97,19 @@ def get_config() -> Config:
             ),
         },
         model=ModelConfig(
-            d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3, dropout=0.05
+            d_model=128,
+            d_ff=384,
+            num_heads=4,
+            encoder_layers=3,
+            decoder_layers=3,
+            dtype="bfloat16",
         ),
-        data=DataConfig(batch_size=16),
+        data=DataConfig(batch_size=8),
         optimizer=OptimizerConfig(
             learning_rate=1.5e-3, warmup_steps=200, weight_decay=0.05, ema_decay=0.998
         ),
-        checkpoint=CheckpointConfig(every=200, validate_every=200, validate_batches=6),
+        loss=LossConfig(normalise="example"),
+        checkpoint=CheckpointConfig(every=500, validate_every=250, validate_batches=6),
         report=True,
         eval_items=2000,
     )

@@ -18,22 +18,46 @@ from unitok.metrics import bootstrap
 from unitok.predictor import Predictor, Request
 from unitok.run import Run
 from unitok.sequence import TEXT, Field, as_text, parts
-from unitok.values import Image
 
 TRAIN_SAMPLE = 2000  # training items that baselines are fitted on
-TRAIN_IMAGES = 20_000  # at the most, for the judge and the nearest neighbours
-CHUNK = 256  # requests between two lines of progress
+TRAIN_VALUES = 20_000  # at the most, for the judge and the nearest neighbours
+CHUNK = 256  # generated rows between two lines of progress
 SAMPLES = 12
+SHUFFLED_NOTE = (
+    "the inputs that are no text come from another item: what is left is owed to the sentence alone"
+)
+SHUFFLED = 200  # items at the most whose inputs are exchanged
+TOKENS = 120_000  # generated for one task at the most: where several samples an item are drawn, items are fewer
+LOWER = frozenset(
+    [
+        "mae",
+        "rmse",
+        "mase",
+        "mse",
+        "smape",
+        "crps",
+        "wql",
+        "wer",
+        "cer",
+        "log_mel",
+        "frechet",
+        "degree_mmd",
+        "wl_mmd",
+        "bits",
+        "calibration",
+    ]
+)  # metrics that are better when lower
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to evaluate. items: None for all; temperature and guidance: of sampled images."""
+    """How to evaluate. items: None for all; samples: of each forecast; temperature and guidance: of what is sampled."""
 
     items: int | None = None
     seed: int = 0
+    samples: int = 20
     temperature: float = 1.0
     guidance: float | None = None  # None: 2 where the task trained for guidance, else 1
 
@@ -87,10 +111,34 @@ class TaskContext:
         chosen = self.choose(len(self.train), TRAIN_SAMPLE)
         return [dict(self.train[i]) for i in chosen]
 
-    def train_images(self, field: str) -> tuple[list[Image], list[Mapping[str, Any]]]:
-        """Training images with their records (read lazily)."""
-        rows = [self.train[i] for i in self.choose(len(self.train), TRAIN_IMAGES)]
+    def train_values(
+        self, field: str, most: int = TRAIN_VALUES
+    ) -> tuple[list[Any], list[Mapping[str, Any]]]:
+        """A field's training values with their records (read lazily)."""
+        rows = [self.train[i] for i in self.choose(len(self.train), most)]
         return [row[field] for row in rows], rows
+
+    @property
+    def reads_values(self) -> bool:
+        """Whether the inputs hold a field that is no text: an image, a sound, a graph ..."""
+        return any(field.modality != TEXT for field in self.input_fields(self.config.templates[0]))
+
+    def shuffled(self) -> tuple[list[int], list[Mapping[str, Any]]]:
+        """(places of up to SHUFFLED items, their records with every input that is no text from another item).
+
+        What a model still scores on these it owes to the sentence and the answers' frequencies, not to
+        the source that it seems to read.
+        """
+        count = min(SHUFFLED, len(self.records))
+        order = np.random.default_rng([self.settings.seed, 2]).permutation(count)
+        donor = np.empty(count, int)
+        donor[order] = np.roll(order, 1)  # one cycle: nobody keeps his own
+        taken = []
+        for i in range(count):
+            fields = [f for f in self.input_fields(self.template(i)) if f.modality != TEXT]
+            other = self.records[donor[i]]
+            taken.append({**self.records[i], **{f.name: other[f.name] for f in fields}})
+        return list(range(count)), taken
 
     # ---- examples -------------------------------------------------------------------------
 
@@ -140,12 +188,36 @@ class TaskContext:
 
     def ask(self, requests: Sequence[Request], what: str) -> list[Any]:
         """One output a request, with progress."""
-        outputs: list[Any] = []
-        for start in range(0, len(requests), CHUNK):
-            found = self.predictor.generate_batch(requests[start : start + CHUNK])
-            outputs += [samples[0] for samples in found]
+        return [samples[0] for samples in self.ask_samples(requests, what)]
+
+    def ask_samples(self, requests: Sequence[Request], what: str) -> list[list[Any]]:
+        """The `num_samples` outputs of each request, with progress."""
+        outputs: list[list[Any]] = []
+        size = max(1, CHUNK // max((r.num_samples for r in requests), default=1))
+        for start in range(0, len(requests), size):
+            outputs += self.predictor.generate_batch(requests[start : start + size])
             self.say(f"{self.name}: {what} {len(outputs)}/{len(requests)}")
         return outputs
+
+    def room(self) -> int:
+        """New tokens for an answer as long as the longest of the training sample or the evaluated items, EOS counted."""
+        return max(len(example.labels) for example in (*self.train_examples, *self.examples))
+
+    @property
+    def guidance(self) -> float:
+        if self.settings.guidance is not None:
+            return self.settings.guidance
+        return 2.0 if self.config.condition_dropout else 1.0
+
+    def request(self, index: int, record: Mapping[str, Any], to: str, **more: Any) -> Request:
+        """The task's own question about one record, its fields filled in; more: the rest of `Request`."""
+        template = self.template(index)
+        wanted = self.input_fields(template)
+        names = {f.name for f in wanted} | {f.context for f in wanted if f.context}
+        if context := to.partition("@")[2]:
+            names.add(context)
+        fields = {name: record[name] for name in names}
+        return Request(prompt=template.inputs, fields=fields, to=to, **more)
 
     def shown_inputs(self, template: Template, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The filled-in inputs for the page: stretches of text and pictures of the values."""
@@ -178,19 +250,34 @@ def metric(
     baseline: tuple[str, float] | None = None,
     bound: tuple[str, float] | None = None,
     note: str = "",
+    *,
+    key: str = "",
 ) -> dict[str, Any]:
-    """A score as results and the page hold it. unit: "%" (value 0..1), "dB", "bits" or ""."""
+    """A score as results and the page hold it. unit: "%" (value 0..1), "dB", "bits" or "".
+
+    key: its name in `unitok.metrics.NAMES`, by which a yardstick is found; "" for others.
+    """
     named = lambda pair: {"name": pair[0], "value": float(pair[1])} if pair else None  # noqa: E731
     return {
-        "name": name, "value": estimate.value, "low": estimate.low, "high": estimate.high,
-        "items": estimate.items, "unit": unit, "baseline": named(baseline), "bound": named(bound),
-        "note": note,
+        "key": key, "name": name, "value": estimate.value, "low": estimate.low, "high": estimate.high,
+        "items": estimate.items, "unit": unit, "lower": key in LOWER, "baseline": named(baseline),
+        "bound": named(bound), "yardstick": None, "note": note,
+        "parts": None if estimate.parts is None else estimate.parts.tolist(),
     }  # fmt: skip
 
 
-def plain_metric(name: str, value: float, items: int, unit: str, note: str = "") -> dict[str, Any]:
+def plain_metric(
+    name: str,
+    value: float,
+    items: int,
+    unit: str,
+    note: str = "",
+    baseline: tuple[str, float] | None = None,
+    bound: tuple[str, float] | None = None,
+    *,
+    key: str = "",
+) -> dict[str, Any]:
     """A score without an interval."""
-    return {
-        "name": name, "value": float(value), "low": None, "high": None, "items": items, "unit": unit,
-        "baseline": None, "bound": None, "note": note,
-    }  # fmt: skip
+    point = bootstrap.Estimate(float(value), 0.0, 0.0, items)
+    found = metric(name, point, unit, baseline, bound, note, key=key)
+    return {**found, "low": None, "high": None}

@@ -5,6 +5,7 @@ One small function a modality, found in `MEASURES`; another modality joins by on
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +117,24 @@ def _sound_scores(value: Audio, other: Audio, size: int) -> dict[str, float]:
         scores["SI-SDR"] = sound.si_sdr(a, b)
     if size:
         scores["log-mel"] = sound.log_mel_distance(a, b, value.rate)
+    heard = intelligibility(a, b, value.rate)
+    if heard is not None:
+        scores["STOI"] = heard
     return scores
+
+
+def intelligibility(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float | None:
+    """STOI (Taal et al. 2011), 0 to 1; None without pystoi, or where the sound is too short for it."""
+    try:
+        from pystoi import stoi
+    except ImportError:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(stoi(reference, estimate, rate)) if len(reference) else None
+        except (RuntimeWarning, ValueError):  # silence, or less than 30 frames that are not
+            return None
 
 
 def _boxes(tokenizer: Tokenizer, value: Boxes, back: Any, tokens: int, bits: float) -> Item:
@@ -184,7 +202,7 @@ def spell_rivals(
 ) -> str:
     """ "WebP mosaic PSNR 21.3 dB at 2.10 bit/pixel; ...": each with the rate it really took. short: without the unit."""
     per = rate[0] / bits if bits else 0.0
-    units = {"PSNR": "dB", "SNR": "dB", "SI-SDR": "dB", "log-mel": ""}
+    units = {"PSNR": "dB", "SNR": "dB", "SI-SDR": "dB", "log-mel": "", "STOI": ""}
     out = []
     for rival in rivals:
         scores = ", ".join(spell(name, value, units[name]) for name, value in rival.scores.items())

@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
+from unitok.metrics.audio import log_mel
 from unitok.values import Audio, Boxes, Graph, Image, Series
 
 Points = Sequence[tuple[float, float]]
 MAX_PIXELS = 512  # a side; larger pictures are reduced for the page
 MAX_POINTS = 400  # of a drawn curve
+MAX_SECONDS = 6.0  # of a sound
+DECADES = 4.0  # of a spectrogram's amplitudes, below its loudest
 
 
 def show(value: Any) -> dict[str, Any]:
@@ -36,8 +39,12 @@ def show(value: Any) -> dict[str, Any]:
     if isinstance(value, Graph):
         return {"kind": "svg", "svg": graph_svg(value)}
     if isinstance(value, Audio):
-        wave = Series(_thin(value.samples)) if len(value.samples) else Series(np.zeros(1))
-        return {"kind": "audio", "uri": wav_uri(value), "svg": series_svg(wave)}
+        heard = Audio(value.samples[: int(MAX_SECONDS * value.rate)], value.rate)
+        note = (
+            f"first {MAX_SECONDS:g} of {value.seconds:.1f} s" if value.seconds > MAX_SECONDS else ""
+        )
+        uri = png_uri(spectrogram(heard))
+        return {"kind": "audio", "uri": wav_uri(heard), "picture": uri, "note": note}
     if isinstance(value, Boxes):
         rows = zip(value.labels, value.coords.round(1).tolist())
         return {"kind": "text", "text": "; ".join(f"{label} {box}" for label, box in rows)}
@@ -65,6 +72,102 @@ def wav_uri(audio: Audio) -> str:
     samples = np.clip(audio.samples, -1, 1)
     soundfile.write(buffer, samples, audio.rate, format="WAV", subtype="PCM_16")
     return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def spectrogram(audio: Audio) -> Image:
+    """Log-mel magnitudes, low notes below, four decades from white (silent) to dark blue (loudest)."""
+    if not len(audio.samples):
+        return Image(np.full((8, 8, 3), 255, np.uint8))
+    mel = log_mel(audio.samples, audio.rate)
+    loud = np.clip((mel - mel.max()) / DECADES + 1, 0, 1) if np.ptp(mel) else np.zeros_like(mel)
+    stops = np.array([[250, 250, 252], [150, 190, 235], [47, 95, 208], [16, 24, 72]], float)
+    colours = [np.interp(loud[::-1], np.linspace(0, 1, len(stops)), stop) for stop in stops.T]
+    return Image(np.stack(colours, axis=2).astype(np.uint8))
+
+
+def forecast_svg(
+    past: np.ndarray | None, truth: np.ndarray, samples: np.ndarray, width: int = 320, height: int = 120
+) -> str:  # fmt: skip
+    """The first channel of past [T', C], truth [T, C] and samples [S, T, C]: median, and bands of 50 % and 80 %."""
+    y = truth[:, 0]
+    before = np.zeros(0) if past is None else past[-max(3 * len(y), 24) :, 0]
+    q = np.quantile(samples[:, :, 0], [0.1, 0.25, 0.5, 0.75, 0.9], axis=0)
+    seen = np.concatenate([before, y, q.reshape(-1)])
+    seen = seen[np.isfinite(seen)]
+    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
+    total = len(before) + len(y)
+    to_x = lambda i: 4 + (width - 8) * i / max(1, total - 1)  # noqa: E731
+    to_y = lambda v: height - 6 - (height - 12) * (v - low) / ((high - low) or 1.0)  # noqa: E731
+    start = len(before)
+
+    def path(values: np.ndarray, first: int) -> str:
+        out, pen = [], "M"
+        for i, v in enumerate(values):
+            if math.isfinite(v):
+                out.append(f"{pen}{to_x(first + i):.1f} {to_y(float(v)):.1f}")
+            pen = "L" if math.isfinite(v) else "M"
+        return " ".join(out)
+
+    def band(lower: np.ndarray, upper: np.ndarray) -> str:
+        there = [f"{to_x(start + i):.1f},{to_y(float(v)):.1f}" for i, v in enumerate(upper)]
+        back = [f"{to_x(start + i):.1f},{to_y(float(v)):.1f}" for i, v in enumerate(lower)]
+        return f'<polygon class="band" points="{" ".join(there + back[::-1])}"/>'
+
+    bands = band(q[0], q[4]) + band(q[1], q[3]) if len(samples) > 1 else ""
+    label = f"{low:.4g} to {high:.4g}"
+    return (
+        f'<svg viewBox="0 0 {width} {height}" class="plot forecast" role="img" aria-label="{label}">'
+        f'<title>{label}</title>{bands}<path class="line past" d="{path(before, 0)}"/>'
+        f'<path class="line truth" d="{path(y, start)}"/><path class="line c0" d="{path(q[2], start)}"/></svg>'
+    )
+
+
+def scatter(
+    x: np.ndarray, y: np.ndarray, x_label: str, y_label: str, width: int = 320, height: int = 300
+) -> str:
+    """Points over equal axes with the diagonal; at most MAX_POINTS, evenly chosen."""
+    step = max(1, -(-len(x) // MAX_POINTS))
+    points = [(float(a), float(b)) for a, b in zip(x[::step], y[::step]) if math.isfinite(a + b)]
+    if not points:
+        return ""
+    ends = [v for p in points for v in p]
+    ticks = _ticks(min(ends), max(ends))
+    low, high = min(ticks[0], min(ends)), max(ticks[-1], max(ends), ticks[0] + 1e-9)
+    left, right, top, bottom = 52, 10, 10, 36
+    to_x = lambda v: left + (width - left - right) * (v - low) / (high - low)  # noqa: E731
+    to_y = lambda v: height - bottom - (height - top - bottom) * (v - low) / (high - low)  # noqa: E731
+    parts = [
+        f'<line class="grid" x1="{to_x(low):.1f}" y1="{to_y(low):.1f}" x2="{to_x(high):.1f}" y2="{to_y(high):.1f}"/>'
+    ]
+    for tick in ticks:
+        parts.append(
+            f'<text class="tick" x="{left - 6}" y="{to_y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
+            f'<text class="tick" x="{to_x(tick):.1f}" y="{height - bottom + 16}" text-anchor="middle">{tick:g}</text>'
+        )
+    parts += [
+        f'<circle class="node c0 faint" cx="{to_x(a):.1f}" cy="{to_y(b):.1f}" r="2.5"/>'
+        for a, b in points
+    ]
+    parts.append(_axis_names(x_label, y_label, left, right, bottom, width, height))
+    return f'<svg viewBox="0 0 {width} {height}" class="chart square" role="img">{"".join(parts)}</svg>'
+
+
+def boxes_svg(image: Image, boxes: Boxes) -> str:
+    """Boxes over their image, one colour a label."""
+    h, w = image.height, image.width
+    labels = sorted(set(boxes.labels))
+    parts = [f'<image href="{png_uri(image)}" width="{w}" height="{h}"/>']
+    for (y0, x0, y1, x1), label in zip(boxes.coords.tolist(), boxes.labels):
+        colour = labels.index(label) % 8
+        parts.append(
+            f'<rect class="box c{colour}" x="{x0:.1f}" y="{y0:.1f}" width="{max(x1 - x0, 0):.1f}" '
+            f'height="{max(y1 - y0, 0):.1f}"><title>{html.escape(label)}</title></rect>'
+        )
+    title = html.escape("; ".join(boxes.labels) or "no box")
+    return (
+        f'<svg viewBox="0 0 {w} {h}" class="plot" role="img" aria-label="{title}">'
+        f"<title>{title}</title>{''.join(parts)}</svg>"
+    )
 
 
 def series_svg(series: Series, width: int = 240, height: int = 90) -> str:
@@ -157,19 +260,25 @@ def line_chart(
             parts.append(
                 f'<circle class="node c{i % 8}" cx="{to_x(x):.1f}" cy="{to_y(y):.1f}" r="3"/>'
             )
-    parts.append(
+    parts.append(_axis_names(x_label, y_label, left, right, bottom, width, height))
+    return f'<svg viewBox="0 0 {width} {height}" class="chart" role="img">{"".join(parts)}</svg>'
+
+
+def _axis_names(
+    x_label: str, y_label: str, left: int, right: int, bottom: int, width: int, height: int
+) -> str:
+    return (
         f'<text class="tick" x="{(left + width - right) / 2:.0f}" y="{height - 4}" text-anchor="middle">'
         f'{html.escape(x_label)}</text><text class="tick" transform="translate(11 {(height - bottom) / 2:.0f}) '
         f'rotate(-90)" text-anchor="middle">{html.escape(y_label)}</text>'
     )
-    return f'<svg viewBox="0 0 {width} {height}" class="chart" role="img">{"".join(parts)}</svg>'
 
 
 def whisker(
     low: float, value: float, high: float, scale: tuple[float, float],
-    baseline: float | None = None, bound: float | None = None,
+    baseline: float | None = None, bound: float | None = None, yardstick: float | None = None,
 ) -> str:  # fmt: skip
-    """A score as a dot with its interval, on a common scale with ticks for the baseline and the bound."""
+    """A score as a dot with its interval, on a scale with ticks for the baseline, the bound and the yardstick."""
     width, height, pad = 180, 18, 6
     first, last = scale
     span = (last - first) or 1
@@ -179,7 +288,7 @@ def whisker(
 
     middle = height / 2
     marks = [f'<line class="axis" x1="{pad}" x2="{width - pad}" y1="{middle}" y2="{middle}"/>']
-    for name, at in (("baseline", baseline), ("bound", bound)):
+    for name, at in (("baseline", baseline), ("bound", bound), ("yardstick", yardstick)):
         if at is not None and math.isfinite(at):
             marks.append(
                 f'<line class="{name}" x1="{to_x(at):.1f}" x2="{to_x(at):.1f}" y1="2" y2="{height - 2}"/>'
@@ -200,10 +309,3 @@ def _ticks(low: float, high: float, count: int = 5) -> list[float]:
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
     first = math.floor(low / step) * step
     return [round(first + i * step, 12) for i in range(int((high - first) / step + 1e-9) + 1)]
-
-
-def _thin(samples: np.ndarray) -> np.ndarray:
-    """The lowest and highest sample of each stretch: an outline that loses no peak."""
-    stretch = max(1, len(samples) // (MAX_POINTS // 2))
-    usable = samples[: len(samples) // stretch * stretch].reshape(-1, stretch)
-    return np.stack([usable.min(1), usable.max(1)], axis=1).reshape(-1) if usable.size else samples

@@ -1,8 +1,9 @@
-"""A judge of generated images: a small convolutional network trained on real images and their labels.
+"""A judge of generated values: a small convolutional network trained on real ones and their labels.
 
 It measures what a person would ask of a drawn digit: can it be read? Its own accuracy on real test
-images stands beside every share it reports, and its share on tokenizer reconstructions of the truth
-is the bound that the tokenizer sets.
+items stands beside every share it reports, and its share on tokenizer reconstructions of the truth
+is the bound that the tokenizer sets. It looks at pictures: of a sound at its log-mel spectrogram, of
+a series at its curve.
 
 Axes: N images, B batch, H W C height, width, channels, K classes.
 """
@@ -20,9 +21,11 @@ import numpy as np
 import optax
 from PIL import Image as Pillow
 
-from unitok.values import Image
+from unitok.metrics.audio import FLOOR, log_mel
+from unitok.values import Audio, Image, Series
 
-MAX_SIDE = 32  # larger images are judged at this size
+MAX_SIDE = 32  # larger images are judged at this size, sounds and series at this size always
+FINE = 8  # places that a curve is sampled at, for each column of its picture
 BATCH = 128
 WIDTHS, HIDDEN = (32, 64), 128
 PASSES, FEWEST_STEPS, MOST_STEPS = 50, 600, 1500
@@ -40,7 +43,7 @@ class Judge:
     labels: tuple[str, ...]
     size: tuple[int, int, int]
 
-    def probabilities(self, images: Sequence[Image]) -> np.ndarray:
+    def probabilities(self, images: Sequence[Any]) -> np.ndarray:
         """float32 [N, K]."""
         pixels = stack(images, self.size)
         out = []
@@ -51,19 +54,19 @@ class Judge:
             out.append(np.asarray(_probabilities(self.params, padded))[: len(part)])
         return np.concatenate(out) if out else np.zeros((0, len(self.labels)), np.float32)
 
-    def recognise(self, images: Sequence[Image]) -> list[str]:
+    def recognise(self, images: Sequence[Any]) -> list[str]:
         """The most probable label of each image."""
         return [self.labels[i] for i in self.probabilities(images).argmax(axis=1)]
 
 
 def train_judge(
-    images: Sequence[Image],
+    images: Sequence[Any],
     labels: Sequence[str],
     seed: int = 0,
     steps: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Judge:
-    """Train on real images. Deterministic in its arguments on one machine.
+    """Train on real images, sounds or series. Deterministic in its arguments on one machine.
 
     steps: None for about 50 passes, but at least 600 and at most 1,500 steps.
     """
@@ -85,33 +88,71 @@ def train_judge(
     return Judge(jax.device_get(params), classes, size)
 
 
-def common_size(images: Sequence[Image]) -> tuple[int, int, int]:
+def common_size(images: Sequence[Any]) -> tuple[int, int, int]:
     """The size all are judged at: that of the first image, at most MAX_SIDE a side; colour if any has it."""
     first = images[0]
+    if isinstance(first, Audio):
+        return MAX_SIDE, MAX_SIDE, 1
+    if isinstance(first, Series):
+        return MAX_SIDE, MAX_SIDE, max(series.channels for series in images)
     scale = min(1.0, MAX_SIDE / max(first.height, first.width))
     channels = max(image.channels for image in images)
     return max(1, round(first.height * scale)), max(1, round(first.width * scale)), channels
 
 
-def stack(images: Sequence[Image], size: tuple[int, int, int]) -> np.ndarray:
+def stack(images: Sequence[Any], size: tuple[int, int, int]) -> np.ndarray:
     """float32 [N, H, W, C] in -1..1, resized and brought to the same number of channels where needed."""
     out = np.zeros((len(images), *size), np.float32)
     for row, image in zip(out, images):
-        pixels = image.pixels
+        pixels = picture(image)
         if pixels.shape[:2] != size[:2]:
             planes = [Pillow.fromarray(plane) for plane in np.moveaxis(pixels, 2, 0)]
             shape = (size[1], size[0])
             pixels = np.stack(
                 [np.asarray(p.resize(shape, Pillow.Resampling.BOX)) for p in planes], axis=2
             )
-        if pixels.shape[2] > size[2]:
+        if isinstance(image, Image) and pixels.shape[2] > size[2]:
             pixels = pixels.mean(axis=2, keepdims=True)
+        if isinstance(image, Series):  # a channel that one series lacks is an empty plane
+            planes = np.zeros(size, np.uint8)
+            planes[..., : pixels.shape[2]] = pixels[..., : size[2]]
+            pixels = planes
         row[:] = pixels / 127.5 - 1
     return out
 
 
+def picture(value: Any) -> np.ndarray:
+    """What the judge looks at, uint8 [H, W, C]: pixels, a log-mel spectrogram, or the curve of each channel.
+
+    A spectrogram is scaled to its own range, so that loudness plays no part; a curve to its own mean and
+    standard deviation, three of which reach the edge.
+    """
+    if isinstance(value, Audio):
+        mel = log_mel(value.samples, value.rate)
+        low = max(float(mel.max()) - 4, np.log10(FLOOR))  # four decades below the loudest
+        scaled = (mel - low) / max(float(mel.max()) - low, 1e-9)
+        return (255 * np.clip(scaled[::-1], 0, 1)).astype(np.uint8)[..., None]
+    if isinstance(value, Series):
+        return np.stack([_curve(channel) for channel in value.values.T], axis=2)
+    return value.pixels
+
+
+def _curve(values: np.ndarray) -> np.ndarray:
+    """One channel [T] as a drawn line, uint8 [MAX_SIDE, MAX_SIDE]; black where all is missing."""
+    out = np.zeros((MAX_SIDE, MAX_SIDE), np.uint8)
+    seen = np.flatnonzero(np.isfinite(values))
+    if not len(seen):
+        return out
+    standard = (values[seen] - values[seen].mean()) / max(float(values[seen].std()), 1e-6)
+    at = np.linspace(0, len(values) - 1, MAX_SIDE * FINE)
+    line = np.interp(at, seen, standard)
+    row = np.clip(np.round((3 - line) / 6 * (MAX_SIDE - 1)), 0, MAX_SIDE - 1).astype(int)
+    out[row, np.repeat(np.arange(MAX_SIDE), FINE)] = 255
+    return out
+
+
 def nearest(
-    queries: Sequence[Image], pool: Sequence[Image], size: tuple[int, int, int]
+    queries: Sequence[Any], pool: Sequence[Any], size: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The closest image of the pool to each query by Euclidean distance of pixels: (index [N], RMS distance 0..255)."""
     p = stack(pool, size).reshape(len(pool), -1)

@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from unitok.eval import figures
+from unitok.eval.probes import findings
 
+CARDS = 6
+BESIDE = ("baseline", "bound", "yardstick")  # what stands beside a score
+UNFOLDED = 6  # tasks up to which all lie open on the page
 SMOOTHING = 40  # points of a drawn training curve, after averaging
 
 
@@ -25,29 +29,46 @@ def render(
     now: datetime | None = None,
 ) -> str:
     """The page as a string. curves: panel -> curve name -> [(step, value)]; now: the time printed in the header."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    folder = Path(__file__).parent / "templates"
-    environment = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(score=score, interval=interval, count=lambda n: f"{n:,}")
     panels = [
         {"title": title, "names": list(lines), "svg": figures.line_chart(lines, "step", "")}
         for title, lines in (curves or {}).items()
         if lines
     ]
-    return environment.get_template("report.html").render(
-        results=results,
-        run=results["run"],
-        tasks=results["tasks"],
-        rows=table_rows(results["tasks"]),
-        headline=headline(results["tasks"]),
-        panels=panels,
-        config=json.dumps(config, indent=2, ensure_ascii=False) if config else "",
-        when=(now or datetime.now()).strftime("%-d %B %Y, %H:%M"),
+    tasks = results["tasks"]
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            results=results,
+            run=results["run"],
+            tasks=tasks,
+            groups=grouped(tasks),
+            rows={name: metric_rows(task["metrics"]) for name, task in tasks.items()},
+            probes=results.get("probes", {}),
+            headline=headline(tasks),
+            unfolded=len(tasks) <= UNFOLDED,
+            panels=panels,
+            config=json.dumps(config, indent=2, ensure_ascii=False) if config else "",
+            when=(now or datetime.now()).strftime("%-d %B %Y, %H:%M"),
+        )
     )
+
+
+def environment() -> Any:
+    """Jinja over the folder of templates, with the pages' filters."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = Path(__file__).parent / "templates"
+    found = Environment(
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    found.filters.update(score=score, interval=interval, count=lambda n: f"{n:,}")
+    found.filters.update(
+        cell=findings.cell, span=findings.span, shown=findings.shown, score_rows=findings.score_rows,
+        chart=figures.line_chart,
+    )  # fmt: skip
+    return found
 
 
 # ---- numbers as a reader wants them -----------------------------------------------------------
@@ -61,47 +82,83 @@ def score(value: float | None, unit: str) -> str:
         return "exact" if unit == "dB" else "∞"
     if unit == "%":
         return f"{100 * value:.1f} %"
-    return f"{value:.2f} {unit}".strip()
+    return f"{_digits(value, unit)} {unit}".strip()
+
+
+def _digits(value: float, unit: str) -> str:
+    """Two places for a known unit, three significant digits where the size of a number is anybody's guess."""
+    if unit:
+        return f"{value:.2f}"
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return (
+            f"{value:.{max(0, min(5, 2 - math.floor(math.log10(abs(value)))))}f}" if value else "0"
+        )
+    return f"{value:.2e}"
 
 
 def interval(metric: Mapping[str, Any]) -> str:
     if metric.get("low") is None:
         return ""
-    scale, digits = (100, 1) if metric["unit"] == "%" else (1, 2)
-    return f"{scale * metric['low']:.{digits}f} to {scale * metric['high']:.{digits}f}"
+    low, high = metric["low"], metric["high"]
+    if metric["unit"] == "%":
+        return f"{100 * low:.1f} to {100 * high:.1f}"
+    return f"{_digits(low, metric['unit'])} to {_digits(high, metric['unit'])}"
 
 
 def headline(tasks: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The first metric of each task that has one in per cent or dB: what the page opens with."""
-    cards = []
-    for name, task in tasks.items():
-        first = next((m for m in task["metrics"] if m["unit"] in ("%", "dB")), None)
-        if first:
-            value = score(first["value"], first["unit"])
-            cards.append({"task": name, "metric": first["name"], "value": value})
-    return cards[:5]
+    """The first metric of the first task of each kind of target, then of others: what the page opens with."""
+    scored = {
+        n: t["metrics"][0]
+        for n, t in tasks.items()
+        if t["metrics"] and t["metrics"][0]["key"] != "bits"
+    }
+    firsts: dict[str, str] = {}
+    for name in scored:
+        firsts.setdefault(tasks[name]["target"], name)
+    order = [*firsts.values(), *(n for n in scored if n not in firsts.values())]
+    return [
+        {
+            "task": n,
+            "metric": scored[n]["name"],
+            "value": score(scored[n]["value"], scored[n]["unit"]),
+        }
+        for n in order[:CARDS]
+    ]
 
 
-def table_rows(tasks: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a metric: its texts and its drawing. Metrics of one unit share a scale."""
-    metrics = [m for task in tasks.values() for m in task["metrics"]]
-    scales = {unit: _scale(metrics, unit) for unit in {m["unit"] for m in metrics}}
+def grouped(tasks: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a task, its first metric, under the modality of its target; a shuffled source beside it."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for number, (name, task) in enumerate(tasks.items(), 1):
+        if not task["metrics"]:
+            continue
+        row = metric_rows(task["metrics"][:1])[0]
+        shuffled = [m for m in task["metrics"] if m["name"].endswith("source shuffled")]
+        other = score(shuffled[0]["value"], shuffled[0]["unit"]) if shuffled else ""
+        groups.setdefault(task["target"], []).append(
+            {
+                **row,
+                "task": name,
+                "number": number,
+                "shuffled": other,
+                "more": len(task["metrics"]) - 1,
+            }
+        )
+    return [{"target": target, "rows": rows} for target, rows in groups.items()]
+
+
+def metric_rows(metrics: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row a metric: its texts and its drawing. Shares lie between 0 and 1; other metrics of one unit share a scale."""
+    kind = lambda m: m["unit"] or m["name"].partition(",")[0]  # noqa: E731
+    scales = {k: _scale([m for m in metrics if kind(m) == k]) for k in {kind(m) for m in metrics}}
     rows = []
-    for name, task in tasks.items():
-        for i, m in enumerate(task["metrics"]):
-            baseline, bound = m.get("baseline"), m.get("bound")
-            rows.append(
-                {
-                    "task": name if i == 0 else "",
-                    "span": len(task["metrics"]) if i == 0 else 0,
-                    "metric": m,
-                    "drawing": _drawing(m, scales[m["unit"]]),
-                    "baseline": f"{score(baseline['value'], m['unit'])}" if baseline else "–",
-                    "baseline_name": baseline["name"] if baseline else "",
-                    "bound": score(bound["value"], m["unit"]) if bound else "–",
-                    "bound_name": bound["name"] if bound else "",
-                }
-            )
+    for m in metrics:
+        beside = {side: m.get(side) for side in BESIDE}
+        row: dict[str, Any] = {"metric": m, "drawing": _drawing(m, scales[kind(m)])}
+        for side, found in beside.items():
+            row[side] = score(found["value"], m["unit"]) if found else "–"
+            row[f"{side}_name"] = (found.get("name") or found.get("source", "")) if found else ""
+        rows.append(row)
     return rows
 
 
@@ -110,21 +167,21 @@ def _drawing(metric: Mapping[str, Any], scale: tuple[float, float]) -> str:
     if value is None or not math.isfinite(value):
         return ""
     low, high = metric.get("low"), metric.get("high")
+    beside = {side: (metric.get(side) or {}).get("value") for side in BESIDE}
     return figures.whisker(
-        value if low is None else low, value, value if high is None else high, scale,
-        (metric.get("baseline") or {}).get("value"), (metric.get("bound") or {}).get("value"),
-    )  # fmt: skip
+        value if low is None else low, value, value if high is None else high, scale, **beside
+    )
 
 
-def _scale(metrics: Iterable[Mapping[str, Any]], unit: str) -> tuple[float, float]:
-    if unit == "%":
+def _scale(metrics: Iterable[Mapping[str, Any]]) -> tuple[float, float]:
+    if all(m["unit"] == "%" for m in metrics):
         return 0.0, 1.0
     values = [
         v
         for m in metrics
-        if m["unit"] == unit
-        for v in (m["value"], m.get("low"), m.get("high"),
-                  (m.get("baseline") or {}).get("value"), (m.get("bound") or {}).get("value"))
+        for v in (
+            m["value"], m.get("low"), m.get("high"), *((m.get(s) or {}).get("value") for s in BESIDE)
+        )
         if v is not None and math.isfinite(v)
     ]  # fmt: skip
     return min(0.0, *values, 0.0), max(*values, 1e-9, 0.0)
@@ -185,9 +242,10 @@ def lines(results: Mapping[str, Any]) -> list[str]:
             text = f"{name}: {m['name']} {score(m['value'], m['unit'])}"
             if m.get("low") is not None:
                 text += f" ({interval(m)})"
-            for side in ("baseline", "bound"):
+            for side in BESIDE:
                 if m.get(side):
-                    text += f"; {m[side]['name']} {score(m[side]['value'], m['unit'])}"
+                    name_of = m[side].get("name") or m[side]["source"]
+                    text += f"; {name_of} {score(m[side]['value'], m['unit'])}"
             out.append(f"{text}; {m['items']} items")
     for name, t in results["tokenizers"].items():
         out.append(f"tokenizer {name}: {t['fidelity']} at {t['rate']}")

@@ -3,6 +3,8 @@
     OUT/tasks/NAME.json    a finished task, under an identity of all that it depends on
     OUT/metrics.json       the numbers of all
     OUT/report.html        the page
+    OUT/model-card.md      the same for the Hugging Face Hub
+    OUT/probes/            finished probes (`unitok.eval.probes`)
 
 A task whose file carries the same identity is not evaluated again, so that an interrupted evaluation goes
 on where it was. Nothing in metrics.json depends on the clock.
@@ -14,7 +16,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,9 @@ import numpy as np
 
 from unitok.config import to_dict
 from unitok.errors import InputError
-from unitok.eval import baselines, fidelity, figures, likelihood, report, scores_image, scores_text
+from unitok.eval import baselines, fidelity, figures, likelihood, model_card, report, scorers
 from unitok.eval.context import SAMPLES, Say, Settings, TaskContext, metric
+from unitok.eval.probes import registry as probing
 from unitok.eval.scores_tokenizer import score_tokenizer
 from unitok.interfaces import Example
 from unitok.metrics import bootstrap
@@ -32,9 +35,9 @@ from unitok.predictor import Predictor
 from unitok.run import Run, read_run, write_json
 from unitok.sequence import TEXT, parts
 
-FORMAT = 1
+FORMAT = 2
 BATCH_SIZES = (64,)  # generation is padded to one size: few compilations
-SUBSTANCE = ("samples", "pairs")  # what is in the page, not in metrics.json
+SUBSTANCE = ("samples", "pairs", "figures", "parts")  # what is in the page, not in metrics.json
 
 
 def evaluate(
@@ -44,16 +47,19 @@ def evaluate(
     settings: Settings | None = None,
     step: int | None = None,
     say: Say = print,
+    probes: Sequence[str] | None = None,
 ) -> Path:
     """Evaluate the run folder `checkpoint`; writes into `out` (None: its folder `report`) and gives the page's path.
 
-    tasks: names, None for all. Raises InputError for a folder that is no run, or a task it does not have.
+    tasks: names, None for all. probes: names, None for the config's. Raises InputError for a folder that is no run, or a task it does not have.
     """
     run = read_run(checkpoint)
     settings = settings or Settings()
     if settings.items is None:
         settings = dataclasses.replace(settings, items=run.config.eval_items)
     names = _names(run, tasks)
+    probes = run.config.eval_probes if probes is None else probes
+    probing.chosen(probes)  # a wrong name is refused before anything is computed
     say(f"loading {run.path}")
     predictor = Predictor.load(run.path, step=step)
     predictor.batch_sizes = BATCH_SIZES
@@ -69,6 +75,8 @@ def evaluate(
     contexts = [
         TaskContext(name, run.config.tasks[name], run, predictor, settings, say) for name in names
     ]
+    for task in contexts:
+        scorers.choose(task)  # refuses a metric that does not suit before anything is spent
     for number, task in enumerate(contexts, 1):
         file = folder / "tasks" / f"{task.name}.json"
         identity = _identity(task, weights)
@@ -78,13 +86,18 @@ def evaluate(
             found = evaluate_task(task, judges)
             _write(file, {"identity": identity, "result": found})
         results["tasks"][task.name] = found
+    identity_of = lambda task: _identity(task, weights)  # noqa: E731
+    scores_of = lambda task: evaluate_task(task, judges)  # noqa: E731
+    results["probes"] = probing.run_all(contexts, probes, folder, identity_of, _kept, scores_of)
     results["tokenizers"] = _tokenizers(contexts, folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", _without(results, SUBSTANCE))
     curves = report.read_curves(run.path / "metrics.jsonl")
     page = report.render(results, curves, to_dict(run.config))
     (folder / "report.html").write_text(page, encoding="utf-8")
-    for line in report.lines(results):
+    card = model_card.write(results, run.config, _command(run, settings, tasks, probes))
+    (folder / "model-card.md").write_text(card, encoding="utf-8")
+    for line in [*report.lines(results), *probing.lines(results["probes"])]:
         say(line)
     return folder / "report.html"
 
@@ -92,41 +105,30 @@ def evaluate(
 def evaluate_task(task: TaskContext, judges: dict[Any, Any] | None = None) -> dict[str, Any]:
     """Bits per token, and the scores that the task's target and metrics ask for."""
     template = task.config.templates[0]
-    wanted, target = task.config.metrics, task.target_modality
-    bits, costs = _bits(task)
-    scores: dict[str, Any]
-    if wanted == ["bits"] or (task.kind not in ("seq2seq", "prefix")):
+    scorer = scorers.choose(task)
+    bits, costs = _bits(task) if task.kind != "contrastive" else ({}, [])
+    if scorer.score is None:
         scores = _bits_alone(task, costs)
-    elif target == TEXT and task.kind == "seq2seq":
-        scores = scores_text.score_text(task)
-    elif target == "image" and task.kind == "seq2seq" and _drawn(task):
-        scores = scores_image.score_drawing(task, {} if judges is None else judges)
-    elif target == "image":
-        scores = scores_image.score_pixels(task)
     else:
-        scores = _bits_alone(task, costs)
+        scores = scorer.score(task, {} if judges is None else judges)
+    for found in scores["metrics"]:
+        if found["key"] in task.config.yardstick:
+            found["yardstick"] = to_dict(task.config.yardstick[found["key"]])
     return {
         "source": task.config.source,
         "split": task.config.eval_split,
         "items": len(task.items),
+        "of": _hash(
+            to_dict(task.run.config.sources[task.config.source]), task.config.eval_split, task.items
+        ),
         "available": len(task.test),
         "objective": task.kind,
+        "target": task.target_modality or "mixed",
         "template": {"inputs": template.inputs, "targets": template.targets},
         "bits": bits,
+        "figures": [],
         **scores,
     }
-
-
-def _drawn(task: TaskContext) -> bool:
-    """Whether a judge can tell if the image is right: asked for, or an image from one short text alone."""
-    fields = task.input_fields(task.config.templates[0])
-    from_text = len(fields) == 1 and fields[0].modality == TEXT
-    if "judge" in task.config.metrics and not from_text:
-        raise InputError(
-            f"tasks.{task.name}.metrics: 'judge' needs inputs with one text field (the label); "
-            "use psnr, or another template"
-        )
-    return from_text and "psnr" not in task.config.metrics
 
 
 # ---- what the answers cost ---------------------------------------------------------------------
@@ -208,7 +210,7 @@ def _bits_alone(task: TaskContext, costs: list[np.ndarray]) -> dict[str, Any]:
         )
     return {
         "about": f"The truth is scored, nothing is generated ({task.kind.replace('_', ' ')}).",
-        "metrics": [metric("bits per token", estimate, "bits", baseline)],
+        "metrics": [metric("bits per token", estimate, "bits", baseline, key="bits")],
         "confusion": None,
         "samples": samples,
         "samples_note": "What the encoder reads and what the decoder is asked; ⟨0⟩, ⟨1⟩ … stand for masked spans.",
@@ -284,6 +286,17 @@ def about(run: Run, predictor: Predictor) -> dict[str, Any]:
     }
 
 
+def _command(
+    run: Run, settings: Settings, tasks: Sequence[str] | None, probes: Sequence[str] | None
+) -> str:
+    """That evaluates the same again."""
+    words = [f"python eval/main.py --checkpoint={run.path.name} --seed={settings.seed}"]
+    words += [f"--items={settings.items}"] if settings.items else []
+    words += [f"--tasks={','.join(tasks)}"] if tasks else []
+    words += [f"--probes={','.join(probes)}"] if probes is not None else []
+    return " ".join(words)
+
+
 def _names(run: Run, tasks: Sequence[str] | None) -> list[str]:
     import difflib
 
@@ -326,12 +339,29 @@ def _finished(file: Path, identity: str) -> dict[str, Any] | None:
     return None
 
 
+def _kept(file: Path, identity: Any, make: Callable[[], Any]) -> Any:
+    """What `file` holds under this identity, None included; else what `make` gives, kept there."""
+    key = _hash(FORMAT, identity)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        if stored["identity"] == key:
+            return stored["result"]
+    result = make()
+    _write(file, {"identity": key, "result": result})
+    return result
+
+
 def _write(file: Path, content: Mapping[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, content)
 
 
-def _without(tree: Any, names: Sequence[str]) -> Any:
+def _without(tree: Any, names: Sequence[str], named: bool = False) -> Any:
+    """`tree` less the keys `names`; what tasks and tokenizers are called (named) does not matter."""
     if isinstance(tree, dict):
-        return {k: _without(v, names) for k, v in tree.items() if k not in names}
+        return {
+            k: _without(v, names, k in ("tasks", "tokenizers") and not named)
+            for k, v in tree.items()
+            if named or k not in names
+        }
     return [_without(v, names) for v in tree] if isinstance(tree, list) else tree

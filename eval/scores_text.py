@@ -2,54 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from unitok.config import Template
 from unitok.eval import baselines
-from unitok.eval.context import SAMPLES, TaskContext, answer, metric, plain_metric
+from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, answer, metric, plain_metric
 from unitok.metrics import bootstrap, classification, text
+from unitok.metrics.bootstrap import Estimate
 from unitok.predictor import Request
 from unitok.sequence import TEXT
 
 MAX_CLASSES = 50  # distinct training answers up to which a task counts as classification
 MAX_MATRIX = 30  # classes up to which the confusion matrix is drawn
+MAX_SCORED = 200  # items at the most whose answers are all scored, for the ROC curve
+TITLES = {
+    "accuracy": "accuracy", "exact_match": "exact match", "macro_f1": "macro F1", "chrf": "chrF", "bleu": "BLEU",
+    "rouge_l": "ROUGE-L", "cider": "CIDEr", "wer": "word error rate", "cer": "character error rate",
+}  # fmt: skip
+NAMES = frozenset([*TITLES, "auroc"])
 
 
 def score_text(task: TaskContext) -> dict[str, Any]:
-    """Exact match and, by the task's own list, accuracy with its companions or chrF; beside the majority answer."""
+    """The scores that the task names, beside the majority answer; by default accuracy, or exact match and chrF."""
     known = [answer(task.template(i), r) for i, r in enumerate(task.train_records)]
     truth = [answer(task.template(i), r) for i, r in enumerate(task.records)]
     labels = sorted(set(known) | set(truth), key=_natural)
     classes = len(set(known)) <= MAX_CLASSES
-    wanted = task.config.metrics or (["accuracy"] if classes else ["exact_match"])
+    wanted = _wanted(task.config.metrics, classes)
     common = baselines.majority(known)
-    guess = (f"always “{_short(common)}”", float(np.mean([t == common for t in truth])))
+    constant = f"always “{_short(common)}”"
+    flat = [common] * len(truth)
 
-    outputs = _write(task, [task.template(i) for i in range(len(truth))], known, "writing")
+    outputs = write(task, task.records, "writing")
     written = [output.value.strip() for output in outputs]
     right = np.array([text.exact_match(t, w) for t, w in zip(truth, written)])
-    seed = task.settings.seed
-    metrics = []
-    if "accuracy" in wanted:
-        metrics.append(metric("accuracy", bootstrap.mean(right, seed), "%", guess))
-    if "exact_match" in wanted or "accuracy" not in wanted:
-        metrics.append(metric("exact match", bootstrap.mean(right, seed), "%", guess))
+    seed, metrics = task.settings.seed, []
+    for name in (n for n in TITLES if n in wanted):
+        guess = constant, estimate(name, truth, flat, seed).value
+        unit = "" if name == "cider" else "%"
+        score = estimate(name, truth, written, seed)
+        metrics.append(metric(TITLES[name], score, unit, guess, key=name))
     if "accuracy" in wanted and classes:
         confidence = [float(np.exp(output.log_prob)) for output in outputs]
         error = classification.expected_calibration_error(confidence, right.astype(bool).tolist())
-        n = len(truth)
-        metrics.append(plain_metric("macro F1", classification.macro_f1(truth, written), n, "%"))
         note = "gap between the probability of the answer and its accuracy, 10 bins"
-        metrics.append(plain_metric("calibration error", error, n, "%", note))
-    else:
-        chrf = np.array([text.chrf([t], [w]) for t, w in zip(truth, written)]) / 100
-        flat = float(np.mean([text.chrf([t], [common]) for t in truth])) / 100
-        metrics.append(metric("chrF", bootstrap.mean(chrf, seed), "%", (guess[0], flat)))
+        metrics.append(
+            plain_metric("calibration error", error, len(truth), "%", note, key="calibration")
+        )
+    if "auroc" in wanted:
+        metrics.append(_auroc(task, truth, labels))
+    if task.reads_values:
+        metrics.insert(1, _shuffled(task, metrics[0], truth, constant, common))
     if task.config.held_out_templates:
-        metrics.append(_unseen_wording(task, known, guess))
+        guess = constant, float(np.mean([t == common for t in truth]))
+        metrics.append(_unseen_wording(task, guess))
     return {
         "about": "Text, written greedily.",
         "metrics": metrics,
@@ -60,31 +69,118 @@ def score_text(task: TaskContext) -> dict[str, Any]:
     }
 
 
+def _wanted(named: Sequence[str], classes: bool) -> set[str]:
+    """With the companions that an accuracy and an exact match are not to be read without."""
+    wanted = set(named) or ({"accuracy"} if classes else {"exact_match"})
+    if "accuracy" in wanted and classes:
+        wanted.add("macro_f1")
+    if "exact_match" in wanted:
+        wanted.add("chrf")
+    return wanted
+
+
+def estimate(name: str, truth: Sequence[str], written: Sequence[str], seed: int) -> Estimate:
+    """A named score of texts with its interval, as a share (CIDEr: 0 to 10)."""
+    pairs = list(zip(truth, written))
+    if name in ("accuracy", "exact_match"):
+        return bootstrap.mean(np.array([text.exact_match(t, w) for t, w in pairs]), seed)
+    if name == "chrf":
+        return bootstrap.mean(np.array([text.chrf([t], [w]) for t, w in pairs]) / 100, seed)
+    if name == "rouge_l":
+        return bootstrap.mean(np.array([text.rouge_l(t, w) for t, w in pairs]), seed)
+    if name == "cider":
+        return bootstrap.mean(text.cider(truth, written), seed)
+    if name == "bleu":
+        counts = text.bleu_counts(truth, written)
+        return bootstrap.of_sums(counts, lambda sums: text.bleu_of_counts(sums) / 100, seed)
+    if name == "macro_f1":
+        t, w = np.array(truth), np.array(written)
+        score = lambda chosen: classification.macro_f1(t[chosen].tolist(), w[chosen].tolist())  # noqa: E731
+        return bootstrap.of_items(len(t), score, seed)
+    split = str.split if name == "wer" else list
+    errors = np.array([text.edit_distance(split(t), split(w)) for t, w in pairs])
+    return bootstrap.ratio(errors, np.array([len(split(t)) for t in truth]), seed)
+
+
+def write(task: TaskContext, records: Sequence[Mapping[str, Any]], what: str) -> list[Any]:
+    """Greedy answers to the task's own questions about `records`."""
+    return _write(task, [task.template(i) for i in range(len(records))], records, what)
+
+
 def _write(
-    task: TaskContext, templates: Sequence[Template], known: Sequence[str], what: str
+    task: TaskContext,
+    templates: Sequence[Template],
+    records: Sequence[Mapping[str, Any]],
+    what: str,
 ) -> list[Any]:
     """Greedy answers; room for a little more than the longest training answer."""
     tokenizer = task.predictor.tokenizers[TEXT]
-    longest = max(len(ids) for ids in tokenizer.encode_batch(sorted(set(known))))
+    known = {answer(task.template(i), r) for i, r in enumerate(task.train_records)}
+    longest = max(len(ids) for ids in tokenizer.encode_batch(sorted(known)))
     requests = [
         Request(
             prompt=template.inputs,
-            fields={f.name: record[f.name] for f in task.input_fields(template)},
+            fields={
+                name: record[name]
+                for f in task.input_fields(template)
+                for name in (f.name, f.context)
+                if name
+            },
             to=TEXT,
             max_new_tokens=longest + 4,
             seed=task.settings.seed,
         )
-        for template, record in zip(templates, task.records)
+        for template, record in zip(templates, records)
     ]
     return task.ask(requests, what)
 
 
-def _unseen_wording(
-    task: TaskContext, known: Sequence[str], guess: tuple[str, float]
+def _shuffled(
+    task: TaskContext, first: Mapping[str, Any], truth: Sequence[str], constant: str, common: str
 ) -> dict[str, Any]:
+    places, records = task.shuffled()
+    written = [o.value.strip() for o in write(task, records, "with sources shuffled")]
+    asked = [truth[i] for i in places]
+    name, seed = first["key"], task.settings.seed
+    guess = constant, estimate(name, asked, [common] * len(asked), seed).value
+    score = estimate(name, asked, written, seed)
+    found = metric(
+        f"{first['name']}, source shuffled", score, first["unit"], guess, None, SHUFFLED_NOTE
+    )
+    return {**found, "lower": first["lower"]}
+
+
+def _auroc(task: TaskContext, truth: list[str], labels: list[str]) -> dict[str, Any]:
+    """From the probabilities that the model gives to each known answer, which are scored one by one."""
+    count = min(len(truth), max(20, MAX_SCORED * 2 // max(len(labels), 2)))
+    places = task.choose(len(truth), count)
+    requests = [task.request(i, task.records[i], TEXT) for i in places]
+    table = np.zeros((len(places), len(labels)))
+    for column, label in enumerate(labels):
+        table[:, column] = task.predictor.score_batch(requests, [label] * len(requests))
+        task.say(f"{task.name}: scoring answers {column + 1}/{len(labels)}")
+    table = np.exp(table - table.max(axis=1, keepdims=True))
+    table /= table.sum(axis=1, keepdims=True)
+    real = [truth[i] for i in places]
+    score = lambda chosen: _macro(real, table, labels, chosen)  # noqa: E731
+    found = bootstrap.of_items(len(places), score, task.settings.seed)
+    note = "of the probabilities of the known answers" + (
+        "" if len(labels) == 2 else ", each class against the rest"
+    )
+    return metric("AUROC", found, "%", ("chance", 0.5), None, note, key="auroc")
+
+
+def _macro(truth: list[str], table: np.ndarray, labels: list[str], chosen: np.ndarray) -> float:
+    real = [truth[i] for i in chosen]
+    if len(set(real)) < 2:
+        return float("nan")
+    return classification.macro_auroc(real, table[chosen], labels)
+
+
+def _unseen_wording(task: TaskContext, guess: tuple[str, float]) -> dict[str, Any]:
     held_out = task.config.held_out_templates
     templates = [held_out[i % len(held_out)] for i in range(len(task.records))]
-    outputs = _write(task, templates, known, "under unseen wording")
+    outputs = _write(task, templates, task.records, "under unseen wording")
     truth = [answer(t, r) for t, r in zip(templates, task.records)]
     right = np.array([text.exact_match(t, o.value) for t, o in zip(truth, outputs)])
     note = f"templates held out of training: “{held_out[0].inputs}”"

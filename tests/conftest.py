@@ -7,6 +7,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unitok", deadline=None)  # no test asserts wall-clock time
+settings.load_profile("unitok")
 
 # Before JAX is imported. Subprocesses inherit it: what one test compiled, the next one loads.
 _CACHE = tempfile.TemporaryDirectory(prefix="unitok-tests-")

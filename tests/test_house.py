@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("unitok", "tokenizers", "train", "eval", "configs")
+ROOMS = ("unitok", "tokenizers", "train", "eval", "serve", "configs")
 MAY_IMPORT = {
     "unitok": {"unitok"},
     "tokenizers": {"unitok", "tokenizers"},
     "train": {"unitok", "tokenizers", "train"},
     "eval": {"unitok", "tokenizers", "eval"},
+    "serve": {"unitok", "tokenizers", "eval", "serve"},
     "configs": set(ROOMS),
 }
 SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]

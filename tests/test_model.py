@@ -15,7 +15,7 @@ from unitok.config import LossConfig, ModelConfig
 from unitok.interfaces import Batch
 from unitok.model import EncoderDecoder, TableSizes, attention, losses
 from unitok.model.layers import matmul, outer
-from unitok.model.positions import rotary_angles, rotate
+from unitok.model.positions import place_features, rotary_angles, rotate
 from unitok.vocabulary import Vocabulary
 
 # LLVM's optimiser would take most of the time, for programs that run once
@@ -235,6 +235,25 @@ def test_emptied_inputs_read_no_other_example() -> None:
     assert (np.asarray(influence(model, params, batch)["cross"])[:4] == 0).all()
 
 
+def test_a_place_is_counted_from_the_beginning_of_its_value() -> None:
+    """The same value has the same features behind a longer text, further on in time and in a packed row;
+    its tokens have different ones."""
+    text = np.repeat(np.arange(7)[:, None], 3, axis=1)
+    image = np.array([[7, 7, 7], [7, 0, 0], [7, 0, 1], [7, 1, 0], [7, 1, 1]]) * [1, 1, 1]
+    image[1:, 1:] += 8
+
+    def features(before: int, shift: int, neighbour: int) -> np.ndarray:
+        packed = np.concatenate([image[:neighbour], text[:before] + shift, image + shift])
+        modality = np.array([3] * neighbour + [2] * before + [3] * len(image))
+        segments = np.array([1] * neighbour + [2] * (before + len(image)))
+        return np.asarray(place_features(packed[None], modality[None], segments[None]))[0, -5:]
+
+    alone = features(2, 0, 0)
+    for other in (features(7, 0, 0), features(2, 30, 0), features(3, 5, 4), features(0, 0, 5)):
+        np.testing.assert_allclose(alone, other, atol=1e-6)
+    assert np.abs(alone[:, None] - alone[None])[~np.eye(5, dtype=bool)].max(axis=-1).min() > 0.1
+
+
 def test_text_positions_are_ordinary_rotary_positions() -> None:
     """Equal coordinates give one-axis rotary embeddings; scores depend on differences of positions alone."""
     at = jnp.arange(6)[None, :, None].repeat(3, axis=2)
@@ -439,7 +458,9 @@ def test_normalisation_by_modality() -> None:
     np.testing.assert_allclose(mixed[0, 2], 0.5 * 6 / 8 / 6, rtol=1e-6)
     np.testing.assert_allclose(mixed[0, 0], (0.5 * 2 / 8 + 0.5) / 4, rtol=1e-6)
     token = losses.slot_coefficients(weights, modality, segments, 4, "token")
-    for c in (by, mixed, token):
+    same = losses.slot_coefficients(weights, jnp.full_like(modality, 2), segments, 4, "example")
+    np.testing.assert_allclose(same, by, rtol=1e-6)  # of one modality, yet an example counts one
+    for c in (by, mixed, token, same):
         np.testing.assert_allclose(c.sum(), 1, rtol=1e-6)
     nothing = losses.slot_coefficients(0 * weights, modality, segments, 4, "modality")
     assert (nothing == 0).all()

@@ -3,19 +3,19 @@ what the grammar promises must not hang on what the model has learned."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
+from untrained import make_predictor
 
 from unitok import registry
 from unitok.commands import generate as generate_command
 from unitok.commands import inspect as inspect_command
 from unitok.config import (
     Config,
-    ModelConfig,
     SourceConfig,
     TaskConfig,
     Template,
@@ -23,18 +23,28 @@ from unitok.config import (
     to_dict,
 )
 from unitok.errors import InputError
-from unitok.model import EncoderDecoder, TableSizes
 from unitok.predictor import Predictor, Request
-from unitok.tokenizers.text import TextTokenizer
 from unitok.values import Image, Series
-from unitok.vocabulary import EOS, Vocabulary
+from unitok.vocabulary import EOS
 
 TEMPERATURES = (0.1, 0.5, 2.0, 10.0)
 PAST = Series(np.sin(np.arange(80).reshape(40, 2) / 3).astype(np.float32))
-ASKED: dict[str, tuple[dict[str, Any], Any]] = {
+LABELS = ("cat", "old dog")
+ASKED: dict[str, tuple[dict[str, Any], Any]] = {  # by target: constraints, and what they promise
+    "audio": ({"length": 900}, lambda v: len(v.samples) == 900),
+    "coord": (
+        {"max_boxes": 3, "labels": list(LABELS)},
+        lambda v: len(v.labels) <= 3 and set(v.labels) <= set(LABELS),
+    ),
+    "graph": (
+        {"max_nodes": 6, "directed": True, "node_labels": False},
+        lambda v: v.num_nodes <= 6 and v.directed and v.node_labels is None,
+    ),
     "image": ({"height": 12, "width": 20, "channels": 1}, lambda v: v.pixels.shape == (12, 20, 1)),
     "series@past": ({"length": 9}, lambda v: v.values.shape == (9, 2)),
+    "text": ({"pattern": "number", "max_tokens": 9}, lambda v: np.isfinite(float(v))),
 }
+FIXED = ("audio", "image", "series@past")  # the constraints leave one geometry
 TARGETS = [f"{name}@past" if name == "series" else name for name in registry.names()]
 CHOICES = {"choices": ["a red dog", "a green dog", "no"]}
 BUDGET = 60
@@ -51,26 +61,6 @@ def describe(value: Any) -> str:
     return f"{name} {value.num_nodes} nodes, {value.num_edges} edges"
 
 
-def make_predictor(**options: Any) -> Predictor:
-    lines = [f"{a} {b}" for a in ("red", "green", "old") for b in ("dog", "cat", "bird")] * 9
-    tokenizers = {}
-    for name in registry.names():
-        if name == "text":
-            tokenizers[name] = TextTokenizer.fit(lines, vocab_size=290, log=lambda line: None)
-        elif name == "image":
-            tokenizers[name] = registry.build("image", patch=4, codes=32, width=8, depth=1)
-        else:
-            tokenizers[name] = registry.build(name)
-    vocabulary = Vocabulary.build([(n, t.size, t.fingerprint) for n, t in tokenizers.items()])
-    config = ModelConfig(
-        d_model=16, d_ff=32, num_heads=2, encoder_layers=1, decoder_layers=1, tied_head=False
-    )
-    model = EncoderDecoder(config, TableSizes.from_vocabulary(vocabulary))
-    params = jax.jit(model.init)(jax.random.key(0))
-    decoder = {**params["decoder"], "cross_out": params["decoder"]["cross_out"] * 8}
-    return Predictor(model, {**params, "decoder": decoder}, vocabulary, tokenizers, **options)
-
-
 @pytest.fixture(scope="module")
 def predictor():
     return make_predictor(batch_sizes=(16,))
@@ -84,9 +74,9 @@ def picture():
 # ---- every output is a value ---------------------------------------------------------------
 
 
-def sample(predictor: Predictor, to: str, each: int, asked: bool = True) -> Counter:
+def sample(predictor: Predictor, to: str, each: int, asked: bool = True) -> tuple[Counter, Counter]:
     """`each` samples at every temperature and four budgets: all decode, with the geometry asked for
-    where one is. Returns the histogram of geometries."""
+    where one is. Returns the histograms of geometries and of lengths in tokens."""
     constraints, holds = ASKED[to] if asked and to in ASKED else ({}, lambda value: True)
     requests = [
         Request(
@@ -101,6 +91,7 @@ def sample(predictor: Predictor, to: str, each: int, asked: bool = True) -> Coun
         for i, t in enumerate(TEMPERATURES)
     ]
     seen: Counter = Counter()
+    lengths: Counter = Counter()
     different = set()
     for request, outputs in zip(requests, predictor.generate_batch(requests)):
         assert len(outputs) == each
@@ -111,31 +102,42 @@ def sample(predictor: Predictor, to: str, each: int, asked: bool = True) -> Coun
             assert len(output.ids) <= request.max_new_tokens and output.ids[-1] == EOS
             assert np.isfinite(output.log_prob)
             seen[describe(output.value)] += 1
+            lengths[len(output.ids)] += 1
             different.add(output.ids.tobytes())
-    assert len(different) > len(TEMPERATURES) * each / 3, "the same output again and again"
-    return seen
+    enough = each / 3 if constraints else len(TEMPERATURES) * each / 3
+    assert len(different) > enough, "the same output again and again"
+    return seen, lengths
 
 
 @pytest.mark.parametrize("to", TARGETS)
 def test_untrained_samples_decode_with_the_geometry_asked_for(predictor, to):
-    seen = sample(predictor, to, 16)
-    if to in ASKED:
+    seen, _ = sample(predictor, to, 16, asked=to in FIXED)
+    if to in FIXED:
         assert len(seen) == 1
     else:
         assert len(seen) > 4 and seen.most_common(1)[0][1] < 0.9 * seen.total(), seen
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("asked", [False, True], ids=["free", "asked"])
 @pytest.mark.parametrize("to", TARGETS)
-def test_ten_thousand_samples_decode(to, capsys):
-    """Free geometry: prints the histogram."""
-    predictor = make_predictor(batch_sizes=(500,))
-    seen = sample(predictor, to, 2500, asked=False)
+def test_ten_thousand_samples_decode(to, asked, capsys):
+    """5,000 of free geometry, 5,000 of the one asked for: prints both histograms, and the lengths'."""
+    predictor = make_predictor(batch_sizes=(250,))
+    seen, lengths = sample(predictor, to, 1250, asked=asked)
     with capsys.disabled():
-        print(f"\n{to}: {seen.total():,} samples, {len(seen):,} geometries; most common:")
-        for geometry, count in seen.most_common(8):
+        print(
+            f"\n{to}, {'as asked' if asked else 'free'}: {seen.total():,} samples, all valid; ",
+            end="",
+        )
+        print(f"{len(seen):,} geometries, most common:")
+        for geometry, count in seen.most_common(6):
             print(f"  {count:6,}  {geometry}")
-    assert len(seen) > 8 and seen.most_common(1)[0][1] < 0.9 * seen.total(), seen
+        low, middle, high = np.percentile(list(lengths.elements()), [5, 50, 95])
+        print(f"  tokens: 5 % under {low:.0f}, half under {middle:.0f}, 95 % under {high:.0f}")
+    if not asked:
+        assert len(seen) > 8 and seen.most_common(1)[0][1] < 0.9 * seen.total(), seen
+        assert len(lengths) > 8
 
 
 def test_mixed_outputs_parse_into_segments(predictor):
@@ -150,6 +152,37 @@ def test_mixed_outputs_parse_into_segments(predictor):
         np.testing.assert_array_equal(
             np.concatenate([*(s.ids for s in output.segments), [EOS]]), output.ids
         )
+
+
+def test_a_mixed_output_scores_as_it_was_generated(predictor):
+    """Its values, and its ids, are the same target."""
+    request = Request(
+        prompt="draw", to="text+image", temperature=3.0, max_new_tokens=BUDGET, seed=3
+    )
+    (output,) = predictor.generate_batch([request])[0]
+    whole = {"to": "text+image", "max_new_tokens": BUDGET}
+    by_ids = predictor.score("draw", output.ids, **whole)
+    assert abs(by_ids - output.log_prob) < 1e-3
+    values = ["a red dog", Image(np.zeros((4, 4, 1), np.uint8)), "no"]
+    ids = predictor.interpreter.target_ids(request, values)
+    assert predictor.interpreter.modality_of_target(values) == "text+image"
+    names = [segment.modality for segment in predictor.composer.parse(ids)]
+    assert names == ["text", "image", "text"] and ids[-1] == EOS
+    assert predictor.score("draw", values, **whole) == predictor.score("draw", ids, **whole)
+
+
+def test_a_prompt_holds_several_values_and_examples(predictor, picture):
+    """Few-shot: solved examples stand in the prompt; modalities mix; the same picture may stand twice."""
+    other = Image(255 - picture.pixels)
+    fields = {"a": picture, "b": other, "past": PAST, "x": picture}
+    prompt = "{a:image} is 3. {b:image} is 8. {past:series} {x:image} is"
+    tokens = predictor.interpreter.compose(Request(prompt=prompt, fields=fields))
+    found = predictor.composer.parse(tokens.ids)
+    kinds = [segment.modality for segment in found]
+    assert kinds == ["image", "text", "image", "text", "series", "text", "image", "text"]
+    np.testing.assert_array_equal(found[0].ids, found[6].ids)
+    assert (found[0].ids != found[2].ids).any()
+    assert [found[1].value.strip(), found[3].value.strip()] == ["is 3.", "is 8."]
 
 
 def test_parallel_decoding_gives_the_geometry(predictor):
@@ -276,7 +309,8 @@ def run_folder(predictor, tmp_path_factory):
     checkpoints = Checkpoints(folder)
     checkpoints.save(7, {"params": predictor.params}, {}, {"loss": 1.0})
     checkpoints.wait()
-    (folder / "metrics.jsonl").write_text('{"step": 7, "loss": 1.23456789}\n{"step": 8, "lo')
+    trained = {"step": 7, "split": "train", "time": 1.8e9, "nll": {"text": 1.23456, "image": 2.0}}
+    (folder / "metrics.jsonl").write_text(json.dumps(trained) + '\n{"step": 8, "split": "tr')
     return folder
 
 
@@ -330,8 +364,16 @@ def test_generate_command_says_what_is_wrong_in_one_line(run_folder, argv, named
 def test_inspect_shows_a_run_and_a_file_in_80_columns(run_folder, tmp_path, capsys):
     assert inspect_command.main([str(run_folder)]) == 0
     shown = capsys.readouterr().out
-    for part in ("parameters", "steps       7", "loss 1.235", "image", "sentinel"):
+    for part in (
+        "parameters",
+        "7 of 10 steps",
+        "saved       steps 7",
+        "1.235",
+        "patch 4",
+        "sentinel",
+    ):
         assert part in shown, shown
+    assert "1800000000" not in shown and "1.8e+09" not in shown
     file = tmp_path / "note.txt"
     file.write_text("The dog sees the cat. " * 20)
     assert inspect_command.main([str(file), "--modality=text"]) == 0

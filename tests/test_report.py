@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from unitok.eval import figures, report
+from unitok.eval.context import metric
+from unitok.eval.probes import findings
+from unitok.metrics.bootstrap import Estimate
 from unitok.values import Audio, Boxes, Graph, Image, Series
 from unitok.vocabulary import Vocabulary
 
@@ -61,10 +64,20 @@ class Page(HTMLParser):
 
 def results() -> dict[str, Any]:
     score = {
-        "name": "accuracy", "value": 0.964, "low": 0.94, "high": 0.98, "items": 360, "unit": "%",
+        "key": "accuracy", "lower": False, "name": "accuracy", "value": 0.964, "low": 0.94, "high": 0.98, "items": 360, "unit": "%",
         "baseline": {"name": "always “3”", "value": 0.1}, "bound": None, "note": "",
+        "yardstick": {"value": 0.99, "source": "Somebody <2020>"},
     }  # fmt: skip
-    decibel = {**score, "name": "PSNR", "value": 24.123, "low": None, "high": None, "unit": "dB"}
+    decibel = {
+        **score,
+        "name": "PSNR",
+        "value": 24.123,
+        "low": None,
+        "high": None,
+        "unit": "dB",
+        "yardstick": None,
+    }
+    other = {**decibel, "name": "accuracy, source shuffled", "value": 0.111, "unit": "%"}
     columns = [{"name": name, "part": figures.show(value)} for name, value in VALUES.items()]
     sample = {
         "inputs": [figures.show("What is <this>?")], "columns": columns, "text": "7 <i>", "truth": "1",
@@ -72,7 +85,8 @@ def results() -> dict[str, Any]:
     }  # fmt: skip
     task = {
         "about": "Text.", "source": "s", "split": "test", "items": 360, "available": 1360,
-        "template": {"inputs": "{image}", "targets": "{label:text}"}, "metrics": [score, decibel],
+        "template": {"inputs": "{image}", "targets": "{label:text}"}, "metrics": [score, decibel, other], "target": "text", "objective": "seq2seq",
+        "figures": [{"title": "points", "svg": figures.scatter(np.arange(9.0), np.ones(9), "x", "<y>")}],
         "bits": {"text": {"value": 0.2134, "low": 0.1, "high": 0.3, "nats": 0.1, "unigram": 2.0,
                           "tokens": 720, "bits_per_byte": None}},
         "confusion": {"labels": ["<a>", "b"], "matrix": [[3, 0, 1], [0, 4, 0]], "other": True,
@@ -85,10 +99,22 @@ def results() -> dict[str, Any]:
         for b in vocabulary.blocks
     ]
     return {
-        "format": 1, "tasks": {"read <x>": task}, "tokenizers": {},
+        "format": 2, "tasks": {"read <x>": task}, "tokenizers": {}, "probes": {"some": probe()},
         "run": {"name": "a & b", "folder": "r", "step": 2, "steps": 2000, "parameters": 1234567, "ema": True,
                 "vocabulary": {"size": vocabulary.size, "fingerprint": "f", "blocks": blocks}},
     }  # fmt: skip
+
+
+def probe() -> dict[str, Any]:
+    """A probe's findings with everything that they may hold."""
+    cells = ["x <y>", findings.number(Estimate(0.25, 0.2, 0.3, 9), "%"), findings.number(None)]
+    found = findings.findings(
+        "of <this>",
+        [metric("gap <m>", Estimate(0.1, 0.0, 0.2, 9), "%", ("chance <c>", 0.5))],
+        [findings.table("T<1>", ["a", "b", "c"], [cells], "n <t>")],
+        [findings.chart("C <2>", {"one <1>": ([0.0, 1.0], [1.0, 2.0])}, "x", "y")],
+    )
+    return {"title": "A probe <p>", "about": "what <it> is", "tasks": {"read <x>": found}}
 
 
 CURVES = {"training: loss": {"text": [(1.0, 3.0), (2.0, 2.0)], "im<g>": [(1.0, 1.0)]}}
@@ -100,7 +126,19 @@ def test_page_is_well_formed_and_fetches_nothing() -> None:
     assert all(address.startswith(("data:", "#")) for address in page.addresses), page.addresses
     assert not re.search(r"url\((?!['\"]?data:)|@import", text)
     assert {"link", "script", "iframe"}.isdisjoint(page.tags)
-    for wanted in ("96.4 %", "24.12 dB", "94.0 to 98.0", "0.213", "1,234,567"):
+    for wanted in (
+        "96.4 %",
+        "24.12 dB",
+        "94.0 to 98.0",
+        "0.213",
+        "1,234,567",
+        "11.1 %",
+        "Somebody <2020>",
+        "A probe <p>",
+        "x <y>",
+        "chance <c>",
+        "20.0 to 30.0",
+    ):
         assert wanted in page.text, f"the page does not say {wanted}"
     assert VALUES["text"] in page.text  # as text, not as a tag
 

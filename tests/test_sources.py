@@ -260,7 +260,35 @@ def test_a_crop_always_leaves_a_pixel(height, width, low, size):
     assert 1 <= found[0]["part"].height <= height and found[0]["part"].width == width
 
 
+def test_augmented_records_are_the_same_records_moved():
+    """Copy 0 is the data itself, labels go along, pictures move within their bound, other splits stay."""
+    dot = np.zeros((6, 20, 20), np.uint8)
+    dot[:, 10, 10] = 255
+    columns = {"image": dot, "label": list(range(6))}
+    rule = {"split": "train", "field": "image", "copies": 5, "shift": 0.1}
+    build = lambda part: source(  # noqa: E731
+        "arrays",
+        part=part,
+        columns=columns,
+        split={"train": [0, 0.5], "test": [0.5, 1]},
+        augment=rule,
+    )
+    train, test = build("train"), build("test")
+    assert (len(train), len(test)) == (15, 3)
+    labels = [record["label"] for record in train]
+    assert labels == labels[:3] * 5 and not set(labels) & {r["label"] for r in test}
+    assert all(np.array_equal(train[i]["image"].pixels[..., 0], dot[0]) for i in range(3))
+    moved = [train[i]["image"].pixels[..., 0].astype(float) for i in range(3, 15)]
+    assert len({one.tobytes() for one in moved}) == 12
+    for one in moved:
+        centre = np.array(np.nonzero(one)).mean(axis=1)
+        assert np.abs(centre - 10).max() <= 0.1 * 20 + 0.5
+    again = build("train")
+    assert all(np.array_equal(a["image"].pixels, b["image"].pixels) for a, b in zip(train, again))
+
+
 WRONG = {
+    "augment": (lambda _: source("sklearn", "", "train", augment={"split": "train", "field": "image"}), "copies"),
     "kind": (lambda _: source("cvs"), "did you mean 'csv'"),
     "option": (lambda _: source("sklearn", limt=3), "did you mean 'limit'"),
     "split": (lambda _: source("sklearn", part="dev"), "no split 'dev'; there are train, test"),

@@ -15,6 +15,7 @@ SUMMARIES = {
     "generate": "ask a checkpoint for a value of any modality",
     "roundtrip": "fidelity and rate of a tokenizer on your own files",
     "fit": "fit a learned tokenizer to your own data",
+    "serve": "a local page to ask a checkpoint from the browser",
     "inspect": "look at a run, its vocabulary, or the tokens of a file",
     "import": "bring in the weights of a Hugging Face T5 folder",
 }

@@ -1,21 +1,46 @@
-"""Tokenizers by registered name: entry points of the group `unitok.tokenizers`, never a class path out of a file."""
+"""Tokenizers by registered name, never by a class path out of a checkpoint.
+
+A package adds one by an entry point of the group `unitok.tokenizers`. A file of your own adds one by
+`register`: it is run where it is the config, or where the environment variable UNITOK_PLUGINS names it
+(paths joined by `:`), as `UNITOK_PLUGINS=palette.py unitok generate ...`.
+"""
 
 from __future__ import annotations
 
 import difflib
+import functools
+import importlib.util
 import json
+import os
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from unitok.errors import InputError
 from unitok.interfaces import Tokenizer
 
 GROUP = "unitok.tokenizers"
+PLUGINS = "UNITOK_PLUGINS"
+_own: dict[str, Any] = {}
+Class = TypeVar("Class", bound=type)
+
+
+def register(cls: Class) -> Class:
+    """Make a tokenizer class known in this process, under its `name`; a class decorator.
+
+    Raises ValueError for the name of an installed one: what a saved folder means must not depend on it.
+    """
+    name = cls.name  # type: ignore[attr-defined]
+    if name in {entry.name for entry in entry_points(group=GROUP)}:
+        raise ValueError(f"tokenizer {name!r} is installed already; give yours another name")
+    _own[name] = cls
+    return cls
 
 
 def names() -> list[str]:
     """Registered tokenizer names."""
-    return sorted({entry.name for entry in entry_points(group=GROUP)})
+    _run_plugins(os.environ.get(PLUGINS, ""))
+    return sorted({*_own, *(entry.name for entry in entry_points(group=GROUP))})
 
 
 def tokenizer_class(name: str) -> Any:
@@ -23,9 +48,30 @@ def tokenizer_class(name: str) -> Any:
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             return entry.load()
-    near = difflib.get_close_matches(name, names(), 1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names())}"
-    raise KeyError(f"tokenizer {name!r} is not registered{hint}")
+    known = names()
+    if name in _own:
+        return _own[name]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+    raise KeyError(
+        f"tokenizer {name!r} is not registered{hint} (see {PLUGINS} for files of your own)"
+    )
+
+
+@functools.cache
+def _run_plugins(paths: str) -> None:
+    """Run the files that UNITOK_PLUGINS names, each once."""
+    for path in filter(None, paths.split(os.pathsep)):
+        spec = importlib.util.spec_from_file_location(f"unitok_plugin_{Path(path).stem}", path)
+        if spec is None or spec.loader is None or not Path(path).is_file():
+            raise InputError(
+                f"{PLUGINS}: {path} is no Python file; name files joined by {os.pathsep!r}"
+            )
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise InputError(f"{PLUGINS}: {path}: {type(error).__name__}: {error}") from error
 
 
 def build(name: str, **options: Any) -> Tokenizer:

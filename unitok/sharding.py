@@ -5,7 +5,7 @@ the vocabulary. Axis types are Auto: `jit` + `NamedSharding` on the arguments de
 
 Axes of parameters: L layers, V table rows, M modalities, D d_model, F d_ff, H query heads, N key-value
 heads, Q query heads a key-value head plus two (its key and its value), K head size, R relative
-buckets, U 1 or 2 (the gate and the linear half).
+buckets, E features of a place, U 1 or 2 (the gate and the linear half).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class ParamSpecs:
     embedding_VD: P = P("tensor", "fsdp")
     head_VD: P = P("tensor", "fsdp")
     modality_MD: P = P(None, "fsdp")
+    place_ED: P = P(None, "fsdp")
     encoder_norm_D: P = P(None)
     decoder_norm_D: P = P(None)
     encoder_bias_RH: P = P(None, "tensor")

@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("prompt", nargs="?", help="text with {fields}; without it, the fields in their order")
     add("--checkpoint", required=True, metavar="DIR", help="the folder of a run")
-    add("--to", default="text", metavar="MODALITY", help="text (default), image, text+image, mixed")
+    add("--to", default="text", metavar="MODALITY",
+        help="text (default), image, audio, series, graph, coord, text+image, mixed (all), "
+        "series@past (what follows the field past)")  # fmt: skip
     as_text = lambda value: ("text", "text", value)  # noqa: E731
     add("--text", dest="fields", action="append", type=as_text, metavar="TEXT", help="field {text}")
     for modality in FILES:
@@ -68,15 +70,45 @@ def _parser() -> argparse.ArgumentParser:
     add("--constraint", action="append", type=_constraint, default=[], metavar="NAME=VALUE",
         help="height=16, length=24, choices='[\"yes\", \"no\"]', ... (repeatable)")  # fmt: skip
     add("--out", metavar="FILE", help="where to write; needed for all but text, a folder if mixed")
-    add("--seed", type=int, default=0)
-    add("--num-samples", type=int, default=1)
-    add("--temperature", type=float, help="0: greedy (default for one text)")
-    add("--top-k", type=int, default=0)
-    add("--top-p", type=float, default=1.0)
-    add("--max-new-tokens", type=int)
-    add("--guidance", type=float, default=1.0, help="classifier-free guidance; 1: none")
-    add("--beams", type=int, default=1)
-    add("--method", default="autoregressive", help="autoregressive (default) or parallel")
+    add("--seed", type=int, default=0, metavar="N", help="the same seed, the same answer")
+    add("--samples", type=int, default=1, metavar="N", help="how many answers; NAME-0.png, ...")
+    add(
+        "--temperature",
+        type=float,
+        metavar="X",
+        help="0: the likeliest token each time (default for one text)",
+    )
+    add("--top-k", type=int, default=0, metavar="K", help="of the K likeliest tokens; 0: all")
+    add(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="of the likeliest tokens of this mass; 1: all",
+    )
+    add(
+        "--min-p",
+        type=float,
+        default=0.0,
+        help="of tokens of this share of the likeliest's; 0: all",
+    )
+    add("--repetition-penalty", type=float, default=1.0, metavar="X", help="1: none")
+    add("--max-new-tokens", type=int, metavar="N", help="default: what the answer needs, or 256")
+    add(
+        "--guidance", type=float, default=1.0, metavar="X", help="classifier-free guidance; 1: none"
+    )
+    add(
+        "--beams",
+        type=int,
+        default=1,
+        metavar="N",
+        help="beam search; its best --samples are returned",
+    )
+    add("--length-penalty", type=float, default=0.0, metavar="X", help="of beam search; 0: none")
+    add("--method", default="autoregressive", help="autoregressive (default) or parallel: all places "
+        "at once in --steps passes, for answers of a fixed size")  # fmt: skip
+    add("--steps", type=int, default=12, metavar="N", help="passes of the parallel method")
+    add("--dtype", help="float32, bfloat16, or int8 for weights of 8 bits; default: as trained")
     add("--step", type=int, help="of the run; default: the newest intact one")
     add("--raw-weights", action="store_true", help="not the averaged ones")
     return parser
@@ -84,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: list[str]) -> int:
-    """Text goes to stdout, other values to --out."""
+    """Text goes to stdout (several answers under a line each that says which), other values to --out."""
     args = _parser().parse_args(argv)
     mixed = "+" in args.to or args.to == "mixed"
     target = args.to.partition("@")[0]
@@ -97,19 +129,25 @@ def main(argv: list[str]) -> int:
 
     from unitok.predictor import Predictor
 
-    model = Predictor.load(args.checkpoint, step=args.step, ema=not args.raw_weights)
+    model = Predictor.load(
+        args.checkpoint, step=args.step, ema=not args.raw_weights, dtype=args.dtype
+    )
     outputs = model.generate(
         args.prompt,
         to=args.to,
-        num_samples=args.num_samples,
+        num_samples=args.samples,
         temperature=args.temperature,
         max_new_tokens=args.max_new_tokens,
         guidance=args.guidance,
         seed=args.seed,
         top_k=args.top_k,
         top_p=args.top_p,
+        min_p=args.min_p,
+        repetition_penalty=args.repetition_penalty,
         beams=args.beams,
+        length_penalty=args.length_penalty,
         method=args.method,
+        steps=args.steps,
         constraints=dict(args.constraint),
         **fields,
     )
@@ -119,6 +157,8 @@ def main(argv: list[str]) -> int:
                 name = f"{index}-{place}{SUFFIX.get(segment.modality, '')}"
                 _deliver(segment.value, str(Path(args.out) / name))
         else:
+            if args.out is None and len(outputs) > 1:
+                print(f"--- {index + 1} of {len(outputs)}, log-probability {output.log_prob:.2f}")
             _deliver(output.value, _numbered(args.out, index, len(outputs)))
     return 0
 

@@ -55,36 +55,97 @@ def _describe_run(path: Path) -> list[str]:
     from unitok.run import read_run
 
     run = read_run(path)
-    model, vocabulary = run.config.model, run.vocabulary
+    config, model, vocabulary = run.config, run.config.model, run.vocabulary
     shapes = jax.eval_shape(
         EncoderDecoder(model, TableSizes.from_vocabulary(vocabulary)).init, jax.random.key(0)
     )
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     checkpoints = Checkpoints(path)
-    steps = checkpoints.steps()
+    records = _records(path / "metrics.jsonl")
+    reached = max((int(record.get("step", 0)) for record in records.values()), default=0)
+    rate = config.optimizer
     return [
-        *_row("run", str(path)),
+        *_row("run", f"{config.name} in {path}, {reached:,} of {config.steps:,} steps trained"),
+        *_row("saved", _saved(checkpoints.steps(), checkpoints.best_step())),
         *_row(
             "model",
             f"{model.encoder_layers} + {model.decoder_layers} layers, d_model {model.d_model}, "
             f"d_ff {model.d_ff}, {model.num_heads} heads, {model.dtype}; {count:,} parameters",
         ),
         *_row(
-            "tasks",
-            ", ".join(f"{name} ({task.weight:g})" for name, task in run.config.tasks.items()),
+            "training",
+            f"{rate.name}, learning rate {rate.learning_rate:g}, weight decay {rate.weight_decay:g}; "
+            f"{config.data.batch_size} rows a batch, seed {config.seed}",
         ),
-        *_row("steps", ", ".join(map(str, steps)) if steps else "none saved yet"),
-        *_row("best", str(best) if (best := checkpoints.best_step()) is not None else "unknown"),
-        *_row("metrics", _last_metrics(path / "metrics.jsonl")),
+        *_row(
+            "tasks", ", ".join(f"{name} ({task.weight:g})" for name, task in config.tasks.items())
+        ),
+        "",
+        *_losses(records),
         "",
         f"vocabulary {vocabulary.fingerprint}: {vocabulary.size:,} ids in {vocabulary.padded_size:,} rows",
-        f"  {'block':<16}{'ids':>19}{'codes':>10}   tokenizer",
+        f"  {'block':<14}{'ids':>16}{'codes':>8}  tokenizer",
         *(
-            f"  {block.name[:15]:<16}{f'{block.start:,}..{block.end - 1:,}':>19}{block.codes:>10,}"
-            f"   {block.fingerprint or '-'}"
+            f"  {block.name[:13]:<14}{f'{block.start:,}..{block.end - 1:,}':>16}{block.codes:>8,}"
+            f"  {textwrap.shorten(_tokenizer(run.tokenizers.get(block.name)), 37, placeholder=' ...')}"
             for block in vocabulary.blocks
         ),
     ]
+
+
+def _saved(steps: list[int], best: int | None) -> str:
+    if not steps:
+        return "no step yet"
+    least = "" if best is None else f"; least validation loss at {best:,}"
+    return f"steps {', '.join(f'{step:,}' for step in steps)}{least}"
+
+
+def _tokenizer(tokenizer: Any) -> str:
+    """Its fingerprint, and the options it was built with, as far as the line goes."""
+    if tokenizer is None:
+        return "-"
+    options = getattr(tokenizer, "options", dict)()
+    said = ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
+    return f"{tokenizer.fingerprint} {said}".rstrip()
+
+
+def _losses(records: dict[str, dict[str, Any]]) -> list[str]:
+    """The newest losses: nats a token, by modality of the target, with the share of tokens guessed right."""
+    shown = {"training": records.get("train"), "validation": records.get("eval")}
+    found = {name: record for name, record in shown.items() if record and record.get("nll")}
+    if not found:
+        return ["losses      none yet"]
+    kinds = sorted({kind for record in found.values() for kind in record["nll"]})[:4]
+    lines = [f"{'losses':<12}{'step':>8}" + "".join(f"{kind[:15]:>16}" for kind in kinds)]
+    for name, record in found.items():
+        cells = "".join(
+            f"{_cell(record['nll'].get(kind), record.get('accuracy', {}).get(kind)):>16}"
+            for kind in kinds
+        )
+        lines.append(f"  {name:<10}{record['step']:>8,}{cells}")
+    return [*lines, "            nats a token, share of tokens guessed right"]
+
+
+def _cell(nll: float | None, accuracy: float | None) -> str:
+    if nll is None:
+        return "-"
+    return f"{nll:.3f}" + ("" if accuracy is None else f" {accuracy:6.1%}")
+
+
+def _records(file: Path) -> dict[str, dict[str, Any]]:
+    """The newest whole record of each split in metrics.jsonl."""
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return found
+    for line in lines:
+        try:
+            record = json.loads(line)
+            found[record["split"]] = record
+        except (ValueError, KeyError, TypeError):
+            continue  # the last line of a killed run may be cut
+    return found
 
 
 def _row(name: str, text: str) -> list[str]:
@@ -92,25 +153,6 @@ def _row(name: str, text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=f"{name:<12}", subsequent_indent=" " * 12) or [
         name
     ]
-
-
-def _last_metrics(file: Path) -> str:
-    """The newest whole record of metrics.jsonl in one line."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return "none yet"
-    for line in reversed(lines):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue  # the last line of a killed run may be cut
-        return ", ".join(f"{name} {_short(value)}" for name, value in record.items())
-    return "none yet"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 # ---- a file ----------------------------------------------------------------------------------

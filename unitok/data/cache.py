@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from unitok.data.sources import Records
 from unitok.interfaces import Source, Tokenizer
 
 BATCH = 256  # values encoded at a time
@@ -73,12 +74,17 @@ def codes_of(
 
 
 def encode_all(tokenizer: Tokenizer, source: Source, field: str) -> CodeTable:
-    """Encode a field of every record, in batches."""
-    log.info("tokenizing %d values of %r", len(source), field)
-    codes: list[np.ndarray] = []
-    for start in range(0, len(source), BATCH):
-        stop = min(start + BATCH, len(source))
-        codes += tokenizer.encode_batch([source[i][field] for i in range(start, stop)])
+    """Encode a field of every record, in batches; one value that many records share (a picture with ten
+    questions) is encoded once, where the source knows (`alike`)."""
+    alike = source.alike(field) if isinstance(source, Records) else None
+    first = np.arange(len(source)) if alike is None else alike
+    chosen = np.unique(first)
+    log.info("tokenizing %d values of %r", len(chosen), field)
+    made: list[np.ndarray] = []
+    for start in range(0, len(chosen), BATCH):
+        part = chosen[start : start + BATCH].tolist()
+        made += tokenizer.encode_batch([source[i][field] for i in part])
+    codes = [made[place] for place in np.searchsorted(chosen, first)]
     offsets = np.concatenate([[0], np.cumsum([len(one) for one in codes])]).astype(np.int64)
     joined = np.concatenate(codes) if codes else np.zeros(0)
     return CodeTable(joined.astype(np.int32), offsets)

@@ -5,7 +5,10 @@ Axes: N rows, H height, W width, C channels, T time.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from unitok.data import files
+from unitok.data import archives, files
 from unitok.errors import InputError
 from unitok.values import Audio, Image, Series
 
@@ -35,12 +38,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Columns by field, what identifies their content (paths, sizes and times of files), and the field of
-    labels that splits hold in equal proportion unless told otherwise."""
+    """Columns by field, what identifies their content (paths, sizes and times of files), and unless told
+    otherwise: the field of labels that splits hold in equal proportion, the field whose values are not divided."""
 
     columns: dict[str, Column]
     identity: Any = None
     stratify: str | None = None
+    group: str | None = None
+    folder: str | None = None  # where files that a record names lie
 
 
 def scalars(values: Sequence[Any] | np.ndarray) -> Column:
@@ -89,11 +94,15 @@ def audio(name: str, samples: Sequence[Any], rate: int) -> Column:
     return Column(len(samples), read)
 
 
-def media(name: str, paths: Sequence[str], folder: Path, modality: str) -> Column:
-    """Files named by `paths`, relative to `folder` and inside it."""
-    root = os.path.realpath(folder)
+def media(name: str, paths: Sequence[str], folder: str, modality: str) -> Column:
+    """Files named by `paths`, relative to `folder` and inside it; of an archive: `a.zip!folder`."""
+    inside = archives.split_path(folder)
+    root = os.path.realpath(inside[0] if inside else folder)
 
     def read(row: int) -> Any:
+        if inside:
+            path = posixpath.normpath(posixpath.join("/", inside[1], str(paths[row])))
+            return files.read_file(f"{root}!{path[1:]}", modality)
         path = os.path.realpath(os.path.join(root, str(paths[row])))
         # a data file from elsewhere must not name the reader's own files
         if os.path.commonpath([root, path]) != root:
@@ -103,6 +112,28 @@ def media(name: str, paths: Sequence[str], folder: Path, modality: str) -> Colum
         return files.read_file(path, modality)
 
     return Column(len(paths), read, list(paths))
+
+
+def packed(name: str, values: Sequence[Any], modality: str) -> Column:
+    """Files inside a table: bytes, or {"bytes": ..., "path": ...} as Hugging Face's data sets hold them."""
+
+    def read(row: int) -> Any:
+        value = values[row]["bytes"] if isinstance(values[row], dict) else values[row]
+        if not isinstance(value, bytes):
+            raise InputError(f"field {name!r}, row {row}: no bytes; the table holds only a path")
+        return files.read_packed(value, modality, f"field {name!r}, row {row}")
+
+    return Column(len(values), read)
+
+
+def stamp(*paths: Path) -> str:
+    """Hash of names, sizes and times of files: what a cache hangs on. Of archives, those of the archive."""
+    rows = []
+    for path in paths:
+        inside = archives.split_path(path)
+        stat = (inside[0] if inside else path).stat()
+        rows.append((str(path.absolute()), stat.st_size, stat.st_mtime_ns))
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:32]
 
 
 def from_array(name: str, values: Any, modality: Any = None) -> Column:
@@ -178,13 +209,7 @@ def _pixels(low: float, high: float, side: int) -> tuple[int, int]:
     return first, max(round(high * side), first + 1)
 
 
-def windows(
-    table_TC: np.ndarray, starts: np.ndarray, offset: int, length: int, freq: str | None
-) -> Column:
-    """Stretches [start + offset, start + offset + length) of one long series [T, C]."""
-
-    def read(row: int) -> Series:
-        first = int(starts[row]) + offset
-        return Series(table_TC[first : first + length], freq)
-
-    return Column(len(starts), read)
+def taken(column: Column, rows: Sequence[int]) -> Column:
+    """These rows of a column, in this order, perhaps several times."""
+    plain = None if column.plain is None else [column.plain[row] for row in rows]
+    return Column(len(rows), lambda row: column[rows[row]], plain)

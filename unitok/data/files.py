@@ -16,7 +16,7 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -76,15 +76,26 @@ def write_file(value: Any, path: str | Path) -> None:
 
 def read_image(path: str | Path) -> Image:
     """uint8 grey or RGB. Refused from the header alone: more than 64 megapixels, or another format."""
+    return _decode_image(limits.opened(limits.existing(path)), path)
+
+
+def read_packed(content: bytes, modality: str, name: str) -> Any:
+    """The image or audio in the bytes of a file, as tables hold them. name: of the messages."""
+    decoders = {"image": _decode_image, "audio": _decode_audio}
+    if modality not in decoders:
+        raise InputError(f"{name}: bytes are read as image or audio, not {modality!r}")
+    return decoders[modality](io.BytesIO(content), name)
+
+
+def _decode_image(file: str | IO[bytes], path: str | Path) -> Image:
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 
-    path = limits.existing(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own bomb warning: the limit below is lower
             # only these decoders run on untrusted bytes
-            with Pillow.open(path, formats=sorted(set(IMAGE_FORMATS.values()))) as picture:
+            with Pillow.open(file, formats=sorted(set(IMAGE_FORMATS.values()))) as picture:
                 width, height = picture.size
                 if width * height > limits.MAX_PIXELS:
                     raise InputError(
@@ -131,11 +142,14 @@ def _write_image(value: Image, path: Path) -> None:
 
 def read_audio(path: str | Path) -> Audio:
     """Mono at the file's own rate (channels averaged). What the header claims is bounded, then checked by reading."""
+    return _decode_audio(limits.opened(limits.existing(path)), path)
+
+
+def _decode_audio(opened: str | IO[bytes], path: str | Path) -> Audio:
     import soundfile
 
-    path = limits.existing(path)
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(opened) as file:
             if file.samplerate <= 0 or file.channels <= 0:
                 raise InputError(f"{path}: a sample rate of {file.samplerate}; export it again")
             blocks, total = [], 0

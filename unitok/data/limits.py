@@ -6,12 +6,15 @@ Every function raises InputError naming the file and the remedy, never anything 
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import zlib
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
+from unitok.data import archives
 from unitok.errors import InputError
 
 MAX_BYTES = 1 << 30  # of one file once decompressed
@@ -26,8 +29,13 @@ MAX_RATIO, SMALL = (
 
 
 def existing(path: str | Path) -> Path:
-    """The path of a file that is there."""
+    """The path of a file that is there: on disk, or in a zip archive (`a.zip!member`)."""
     path = Path(path)
+    inside = archives.split_path(path)
+    if inside is not None:
+        if not archives.has_member(*inside):
+            raise InputError(f"{path}: no such file in the archive; check the path")
+        return path
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "not found"
         raise InputError(f"{path}: {what}; check the path")
@@ -43,6 +51,11 @@ def expand(path: str) -> str:
     return expanded
 
 
+def opened(path: str | Path, limit: int = MAX_BYTES) -> str | IO[bytes]:
+    """What a decoder opens: the path on disk as it is, or the bytes of an archive's member."""
+    return str(path) if archives.split_path(path) is None else io.BytesIO(read_bytes(path, limit))
+
+
 def unpacked(path: Path, limit: int = MAX_BYTES) -> int:
     """How many bytes a compressed file may hold."""
     return min(limit, max(SMALL, MAX_RATIO * path.stat().st_size))
@@ -51,15 +64,22 @@ def unpacked(path: Path, limit: int = MAX_BYTES) -> int:
 def read_bytes(path: str | Path, limit: int = MAX_BYTES) -> bytes:
     """A file's bytes, decompressed where it ends in .gz; at most `limit`."""
     path = existing(path)
+    inside = archives.split_path(path)
     try:
-        if path.suffix != ".gz":
+        if inside is not None:
+            packed: Any = io.BytesIO(archives.read_member(*inside, limit, SMALL, MAX_RATIO))
+            if path.suffix != ".gz":
+                return packed.getvalue()
+            limit = min(limit, max(SMALL, MAX_RATIO * len(packed.getvalue())))
+        elif path.suffix != ".gz":
             if path.stat().st_size > limit:
                 raise InputError(
                     f"{path}: {path.stat().st_size} bytes, more than {limit}; split it"
                 )
             return path.read_bytes()
-        limit = unpacked(path, limit)
-        with gzip.open(path) as file:
+        else:
+            packed, limit = path, unpacked(path, limit)
+        with gzip.open(packed) as file:
             content = file.read(limit + 1)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise InputError(f"{path}: corrupt gzip ({error}); download it again") from None
@@ -84,6 +104,8 @@ def read_npy(path: str | Path) -> np.ndarray:
     """The array of an .npy file: no objects, and no larger than the file itself says and is."""
     path = existing(path)
     try:
+        if archives.split_path(path) is not None:
+            return np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
         # a memory map reads the header alone, and fails where the file is shorter than it claims
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray) or array.nbytes > MAX_BYTES:

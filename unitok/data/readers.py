@@ -6,8 +6,6 @@ InputError with the file and the remedy. Axes: N records, H height, W width.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import struct
 import zipfile
 import zlib
@@ -18,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from unitok.data import columns, files, libraries, limits
-from unitok.data.columns import Column, Loaded
+from unitok.data import columns, files, libraries, limits, synthetic, tables, text_formats
+from unitok.data.columns import Loaded
 from unitok.errors import InputError
 
 
@@ -70,7 +68,7 @@ def read_idx(path: str, options: Mapping[str, Any], split: str | None) -> Loaded
             "the files do not belong together"
         )
     fields = {"image": columns.images("image", pixels), "label": columns.scalars(labels)}
-    return Loaded(fields, stamp(*found))
+    return Loaded(fields, columns.stamp(*found))
 
 
 def read_idx_file(path: Path) -> np.ndarray:
@@ -113,94 +111,32 @@ def read_images(path: str, options: Mapping[str, Any], split: str | None) -> Loa
     found: list[tuple[str, int]] = []
     for number, name in enumerate(classes or [""]):
         listed = sorted((folder / name).iterdir())
-        found += [(str(p), number) for p in listed if p.suffix.lower() in files.IMAGE_FORMATS]
+        found += [
+            (str(p.relative_to(folder)), number)
+            for p in listed
+            if p.suffix.lower() in files.IMAGE_FORMATS
+        ]
     if not found:
         raise InputError(
             f"{folder}: no pictures ({', '.join(files.IMAGE_FORMATS)}), in it or one folder below"
         )
     paths = [path for path, _ in found]
     fields = {
-        "image": columns.media("image", paths, folder, "image"),
+        "image": columns.media("image", paths, str(folder), "image"),
         "file": columns.scalars([Path(path).stem for path in paths]),
     }
     if classes:
         fields["label"] = columns.scalars([number for _, number in found])
         fields["class"] = columns.scalars([classes[number] for _, number in found])
-    return Loaded(fields, stamp(*(Path(path) for path in paths)))
+    return Loaded(fields, columns.stamp(*(folder / path for path in paths)))
 
 
-# ---- tables ----------------------------------------------------------------------------------
-
-
-def read_csv(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
-    """A field a column, plain or .gz. Columns of integers or numbers become such; empty cells of numbers NaN."""
-    file = _split_file(path, split)
-    header, rows = files.read_table(file, options.get("delimiter", _delimiter(file)))
-    if header is None:
-        header = [f"c{i}" for i in range(len(rows[0]))]
-    if len(set(header)) != len(header):
-        raise InputError(f"{file}: two columns of the same name; rename one")
-    fields = {
-        name: columns.scalars(_typed([row[i] for row in rows])) for i, name in enumerate(header)
-    }
-    return _with_media(fields, options, file)
-
-
-def _typed(cells: list[str]) -> list[Any]:
-    for kind in (int, float):
-        try:
-            return [kind(cell) if cell or kind is int else float("nan") for cell in cells]
-        except ValueError:
-            continue
-    return cells
-
-
-def _delimiter(file: Path) -> str:
-    return "\t" if ".tsv" in file.suffixes else ","
-
-
-def read_jsonl(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
-    """One JSON object a line, plain or .gz; every line has the fields of the first."""
-    file = _split_file(path, split)
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(limits.read_text(file).split("\n"), 1):
-        if not line.strip():
-            continue
-        if len(line) > limits.MAX_LINE:
-            raise InputError(f"{file}: line {number} is longer than {limits.MAX_LINE} characters")
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{file}: line {number} is no JSON ({str(error)[:80]})") from None
-        if not isinstance(row, dict) or (rows and not set(rows[0]) <= set(row)):
-            missing = sorted(set(rows[0]) - set(row)) if isinstance(row, dict) else []
-            what = f"lacks {', '.join(missing)}" if missing else "is no object"
-            raise InputError(f"{file}: line {number} {what}; want the fields of the first line")
-        rows.append(row)
-    if not rows:
-        raise InputError(f"{file}: empty; want one JSON object a line")
-    fields = {name: columns.scalars([row[name] for row in rows]) for name in rows[0]}
-    return _with_media(fields, options, file)
-
-
-def _with_media(fields: dict[str, Column], options: Mapping[str, Any], file: Path) -> Loaded:
-    """Columns named in options.modalities hold values, or paths of files relative to the data file."""
-    for name, modality in (options.get("modalities") or {}).items():
-        if name not in fields:
-            raise InputError(
-                f"{file}: modalities names column {name!r}, which is missing; there are {', '.join(fields)}"
-            )
-        plain = fields[name].plain or []
-        if plain and isinstance(plain[0], str) and modality != "text":
-            fields[name] = columns.media(name, plain, file.parent, modality)
-        else:
-            fields[name] = columns.from_array(name, plain, modality)
-    return Loaded(fields, stamp(file))
+# ---- npz -------------------------------------------------------------------------------------
 
 
 def read_npz(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
     """A field an array. Where the path has no {split}, arrays named `SPLIT_field` or `field` are taken."""
-    file = _split_file(path, split if "{split}" in path else None)
+    file = tables.split_files(path, options, split if "{split}" in path else None)[0]
     arrays = read_npz_arrays(file)
     if split is not None and "{split}" not in path:
         own = {
@@ -211,7 +147,7 @@ def read_npz(path: str, options: Mapping[str, Any], split: str | None) -> Loaded
         arrays = own
     kinds = options.get("modalities") or {}
     fields = {name: columns.from_array(name, a, kinds.get(name)) for name, a in arrays.items()}
-    return Loaded(fields, stamp(file))
+    return Loaded(fields, columns.stamp(file))
 
 
 def _npz_names(path: Path) -> list[str]:
@@ -251,19 +187,6 @@ def _folder(path: str) -> Path:
     return folder
 
 
-def _split_file(path: str, split: str | None) -> Path:
-    """The data file: `{split}` in the path stands for the split's name."""
-    if split is not None and "{split}" not in path:
-        raise InputError(f"{path}: no split {split!r} in one file; give options.split shares")
-    return limits.existing(limits.expand(path.replace("{split}", split or "")))
-
-
-def stamp(*paths: Path) -> str:
-    """Hash of names, sizes and times of files: what a cache hangs on."""
-    rows = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:32]
-
-
 def _split_in_path(path: str) -> bool:
     return "{split}" in path
 
@@ -278,13 +201,24 @@ def _split_arrays(path: str) -> bool:
     )
 
 
+_FILES = ("name", "split_names")  # options of readers of files
+
 READERS: dict[str, Reader] = {
     "arrays": Reader(read_arrays, ("columns",)),
     "sklearn": Reader(libraries.read_sklearn, ("name",), defaults={"test_share": 0.2}),
+    "synthetic": Reader(
+        synthetic.read_synthetic, ("name", "size", "kinds", "seconds"), defaults={"test_share": 0.2}
+    ),
     "idx": Reader(read_idx, has_splits=lambda path: True),
     "images": Reader(read_images, has_splits=_split_folders),
-    "csv": Reader(read_csv, ("delimiter",), _split_in_path),
-    "jsonl": Reader(read_jsonl, has_splits=_split_in_path),
+    "csv": Reader(tables.read_csv, ("delimiter", "gather", *_FILES), _split_in_path),
+    "jsonl": Reader(tables.read_jsonl, _FILES, _split_in_path),
+    "json": Reader(tables.read_json, ("columns", *_FILES), _split_in_path),
+    "text": Reader(text_formats.read_text, ("chunk", *_FILES), _split_in_path, {"seed": None}),
+    "files": Reader(tables.read_files, ("modality", *_FILES), _split_in_path),
+    "dgcnn": Reader(text_formats.read_dgcnn, _FILES, _split_in_path),
+    "parquet": Reader(libraries.read_parquet, _FILES, _split_in_path),
+    "tsf": Reader(text_formats.read_tsf, _FILES, _split_in_path),
     "npz": Reader(read_npz, has_splits=_split_arrays),
     "tfds": Reader(libraries.read_tfds, ("data_dir",), lambda path: True),
 }

@@ -2,29 +2,41 @@
 
     SourceConfig(kind="images", path="photos", options={"split": {"train": [0, 0.9], "test": [0.9, 1]}})
 
-kinds (file formats are code, in `readers.py`; one data set is data, in a config):
-    arrays    options.columns: {field: list or array}               sklearn   options.name: digits, ...
-    idx       a folder of the four MNIST-style files                 images    a folder, subfolders = labels
-    csv jsonl a file, or one a split where the path holds {split}    npz       named arrays
-    tfds      a TensorFlow Datasets name, read through `data_source`
+kinds (file formats are code, in `readers.py` and `tables.py`; one data set is data, in a config):
+    arrays     options.columns: {field: list or array}       sklearn  options.name: digits, ...
+    synthetic  options.name: sounds, curves, graphs          join     several sources (`join.py`)
+    idx        a folder of the four MNIST-style files        images   a folder, subfolders = labels
+    csv jsonl json parquet text dgcnn tsf                    rows of files (`tables.py`)
+    files      a file a record: options.modality             npz      named arrays
+    tfds       a TensorFlow Datasets name, read through `data_source`
+
+paths may hold ${NAME}, {split} (the split's name; options.split_names says what the files call it), for
+rows and files * ? ** (options.name, a regular expression, makes fields of the file's path), and point
+into an archive: `sounds.zip!recordings/*.wav`.
 
 options every kind takes:
-    split       {name: [from, to]}: shares of the records, or test_share: 0.2. Where the format has no
-                splits of its own and neither is given: train [0, 0.9], test [0.9, 1]
+    split       {name: [from, to]}: shares of the records, or {name: {"field": f, "in": [...]}} or
+                {name: {"field": f, "from": a, "to": b}} (a <= value < b); or test_share: 0.2. Where the
+                format has no splits of its own and none is given: train [0, 0.9], test [0.9, 1]
+    rows        a file of record numbers, one a line; its path holds {split}
     of          which of the data's own splits `split` divides, where it has some: train
     seed        of the random order that the shares are cut from; null: the file's order
     stratify    a field whose values each split holds in equal proportion
+    group       a field whose values are not divided: records that agree on it are in one split
     limit       so many records of the split at the most, a fixed random choice
+    explode     a field of lists: a record for every string in it
     fields      {new name: name in the file}: keep these only
     modalities  {field: modality}: how arrays, or files named by a column, become values
-    derive      {new field: old field} or {new field: {"from": field, "crop": [y0, x0, y1, x1]}}
-    windows     {"past": n, "future": m, "stride": s, "columns": [...], "freq": tag}: one long series
-                becomes records of fields past and future; shares are then cut along time
+    derive      {new field: rule}, see `derive.py`
+    augment     records of one split again with their images moved, see `augment.py`
+    windows     one long series becomes records of fields past and future, see `windows.py`; shares are
+                then cut along time
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -33,13 +45,14 @@ from typing import Any
 import numpy as np
 
 from unitok.config import SourceConfig
-from unitok.data import columns, readers
-from unitok.data.columns import Column
+from unitok.data import augment, columns, derive, join, limits, readers, windows
+from unitok.data.columns import Column, Loaded
 from unitok.errors import InputError
 from unitok.interfaces import Source
 
 OPTIONS = (
-    "split", "test_share", "of", "seed", "stratify", "limit", "fields", "modalities", "derive", "windows",
+    "split", "test_share", "of", "rows", "seed", "stratify", "group", "limit", "explode", "fields",
+    "modalities", "derive", "augment", "windows",
 )  # fmt: skip
 DEFAULT_SHARES = {"train": [0.0, 0.9], "test": [0.9, 1.0]}
 
@@ -76,6 +89,15 @@ class Records:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def alike(self, field: str) -> np.ndarray | None:
+        """Of each record the first one with the same value of `field`, int64 [N], where that is known without
+        reading: files named by a column. None where all may differ."""
+        plain = self.columns[field].plain
+        if plain is None:
+            return None
+        first: dict[Any, int] = {}
+        return np.array([first.setdefault(str(plain[row]), i) for i, row in enumerate(self.rows)])
+
     def __getitem__(self, index: int) -> Row:
         if not 0 <= index < len(self.rows):  # plain iteration over a Source ends by this
             raise IndexError(f"record {index} of {len(self.rows)}")
@@ -84,29 +106,39 @@ class Records:
 
 def build_source(config: SourceConfig, split: str) -> Source:
     """The records of one split. Raises InputError naming the file or field and the remedy."""
-    if config.kind not in readers.READERS:
-        near = difflib.get_close_matches(config.kind, readers.READERS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(readers.READERS)}"
+    if config.kind not in READERS:
+        near = difflib.get_close_matches(config.kind, READERS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(READERS)}"
         raise InputError(f"source.kind: no reader {config.kind!r}; {hint}")
-    reader = readers.READERS[config.kind]
+    reader = READERS[config.kind]
     _check_options(config, reader.options)
     options = {**reader.defaults, **config.options}
     has_splits = reader.has_splits(config.path)
-    shares = _shares(options, has_splits)
+    listed = options.get("rows")
+    shares = {} if listed else _shares(options, has_splits)
     cut = split in shares
-    if not cut and not has_splits:
+    if not cut and not has_splits and not listed:
         raise InputError(_no_split(config, split, shares))
-    whole = options.get("of", "train") if has_splits else None
-    loaded = reader.read(config.path, options, whole if cut else split)
+    own = None if listed else options.get("of", "train") if cut else split
+    loaded = reader.read(config.path, options, own if has_splits else None)
     options.setdefault("stratify", loaded.stratify)
+    options.setdefault("group", loaded.group)
     if options.get("windows"):
+        _check_windows(options, config)
         span = shares[split] if cut else [0.0, 1.0]
-        fields, rows = _windows(loaded.columns, options["windows"], span, config)
+        fields, rows = windows.cut(loaded.columns, options["windows"], span, _name(config))
     else:
-        fields = _arrange(loaded.columns, options, config)
+        fields = _arrange(loaded, options, config)
         total = _rows(fields, config)
-        rows = _cut(fields, total, shares[split], options) if cut else np.arange(total)
+        # the fields that splits go by may be ones that the records leave out
+        by = {**loaded.columns, **fields} if not options.get("explode") else fields
+        if listed:
+            rows = _listed(listed, split, total)
+        else:
+            rows = _cut(by, total, shares[split], options) if cut else np.arange(total)
     rows = _limit(rows, options.get("limit"), options.get("seed", 0))
+    if options.get("augment", {}).get("split") == split:
+        fields, rows = augment.augmented(fields, rows, options["augment"], options.get("seed") or 0)
     if not len(rows):
         raise InputError(
             f"{_name(config)}: no records in split {split!r}; check the split's shares"
@@ -135,17 +167,16 @@ def from_arrays(modalities: Mapping[str, Any] | None = None, **arrays: Any) -> R
 # ---- splits ----------------------------------------------------------------------------------
 
 
-def _shares(options: Mapping[str, Any], has_splits: bool) -> dict[str, list[float]]:
-    """Split name -> [from, to], empty where the format's own splits hold."""
+def _shares(options: Mapping[str, Any], has_splits: bool) -> dict[str, Any]:
+    """Split name -> [from, to] or a rule on a field; empty where the format's own splits hold."""
     if "split" in options:
         shares = options["split"]
-        sound = isinstance(shares, Mapping) and all(
-            isinstance(span, (list, tuple)) and len(span) == 2 and 0 <= span[0] < span[1] <= 1
-            for span in shares.values()
-        )
-        if not sound:
-            raise InputError(f"source.options.split: want {{name: [from, to]}}, got {shares!r}")
-        return {name: [float(a), float(b)] for name, (a, b) in shares.items()}
+        if not isinstance(shares, Mapping) or not all(map(_sound, shares.values())):
+            raise InputError(
+                'source.options.split: want {name: [from, to]} in 0..1, or {name: {"field": ..., "in": [...]}} '
+                f'or {{"field": ..., "from": ..., "to": ...}}, got {shares!r}'
+            )
+        return dict(shares)
     if "test_share" in options:
         share = options["test_share"]
         if not isinstance(share, (int, float)) or not 0 < share < 1:
@@ -154,23 +185,63 @@ def _shares(options: Mapping[str, Any], has_splits: bool) -> dict[str, list[floa
     return {} if has_splits else dict(DEFAULT_SHARES)
 
 
+def _sound(rule: Any) -> bool:
+    if isinstance(rule, Mapping):
+        return "field" in rule and (
+            set(rule) == {"field", "in"} or {"field"} < set(rule) <= {"field", "from", "to"}
+        )
+    return isinstance(rule, (list, tuple)) and len(rule) == 2 and 0 <= rule[0] < rule[1] <= 1
+
+
 def _cut(
-    fields: Mapping[str, Column], total: int, span: list[float], options: Mapping[str, Any]
+    fields: Mapping[str, Column], total: int, span: Any, options: Mapping[str, Any]
 ) -> np.ndarray:
-    """The records whose place in the (seeded, stratified) order lies inside the span, in file order."""
-    seed, stratify = options.get("seed", 0), options.get("stratify")
-    order = np.arange(total) if seed is None else np.random.default_rng(seed).permutation(total)
-    classes = np.zeros(total, int)
-    if stratify is not None:
-        column = fields.get(stratify)
+    """The records whose place in the (seeded, stratified) order lies inside the span, or whose field is as the
+    rule says; in file order."""
+    if isinstance(span, Mapping):
+        column = fields.get(span["field"])
         if column is None or column.plain is None:
-            raise InputError(f"source.options.stratify: no field of labels {stratify!r}")
-        classes = np.unique([str(v) for v in column.plain], return_inverse=True)[1]
-    place = np.empty(total)
-    for one in np.unique(classes):
-        members = order[classes[order] == one]
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+            raise InputError(f"source.options.split: no field of labels {span['field']!r}")
+        if "in" in span:
+            return np.flatnonzero([value in span["in"] for value in column.plain])
+        low, high = span.get("from", -np.inf), span.get("to", np.inf)
+        if any(isinstance(value, str) for value in column.plain):
+            raise InputError(
+                f"source.options.split: {span['field']!r} holds words; from and to want numbers"
+            )
+        return np.flatnonzero([low <= value < high for value in column.plain])
+    seed, stratify, group = options.get("seed", 0), options.get("stratify"), options.get("group")
+    group_of = np.arange(total) if group is None else _classes(fields, group, "group")
+    counts = np.bincount(group_of)
+    order = np.arange(len(counts))
+    order = order if seed is None else np.random.default_rng(seed).permutation(order)
+    class_of = np.zeros(len(counts), int)  # of a group: its last record's
+    if stratify is not None:
+        class_of[group_of] = _classes(fields, stratify, "stratify")
+    place = np.empty(len(counts))
+    for one in np.unique(class_of):
+        members = order[class_of[order] == one]
+        sizes = counts[members]
+        place[members] = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
+    place = place[group_of]
     return np.flatnonzero((place >= span[0]) & (place < span[1]))
+
+
+def _classes(fields: Mapping[str, Column], name: str, option: str) -> np.ndarray:
+    """Number of each record's value of a field of labels, int [N]."""
+    column = fields.get(name)
+    if column is None or column.plain is None:
+        raise InputError(f"source.options.{option}: no field of labels {name!r}")
+    return np.unique([str(value) for value in column.plain], return_inverse=True)[1]
+
+
+def _listed(path: str, split: str, total: int) -> np.ndarray:
+    """The record numbers in the file `path`, in its order."""
+    file = limits.expand(str(path).replace("{split}", split))
+    words = limits.read_text(file).split()
+    if not all(word.isascii() and word.isdigit() and int(word) < total for word in words):
+        raise InputError(f"{file}: want record numbers of 0 to {total - 1}, one a line")
+    return np.array([int(word) for word in words], np.int64)
 
 
 def _limit(rows: np.ndarray, limit: Any, seed: Any) -> np.ndarray:
@@ -186,72 +257,53 @@ def _limit(rows: np.ndarray, limit: Any, seed: Any) -> np.ndarray:
 # ---- columns ---------------------------------------------------------------------------------
 
 
-def _arrange(
-    loaded: Mapping[str, Column], options: Mapping[str, Any], config: SourceConfig
-) -> dict[str, Column]:
-    """The loaded columns renamed, derived, and with names for labels."""
-    fields = dict(loaded)
+def _arrange(loaded: Loaded, options: Mapping[str, Any], config: SourceConfig) -> dict[str, Column]:
+    """The loaded columns multiplied out, renamed, derived, and with names for labels."""
+    there = dict(loaded.columns)
+    if options.get("explode"):
+        there = _explode(there, options["explode"], config)
+    fields = there
     if options.get("fields"):
-        fields = {
-            new: _get(loaded, old, "fields", config) for new, old in options["fields"].items()
-        }
+        fields = {new: _get(there, old, "fields", config) for new, old in options["fields"].items()}
     for new, rule in (options.get("derive") or {}).items():
         if isinstance(rule, str):
-            fields[new] = _get(fields, rule, "derive", config)
-        elif isinstance(rule, Mapping) and set(rule) == {"from", "crop"}:
-            old = _get(fields, rule["from"], "derive", config)
-            fields[new] = columns.cropped(new, old, rule["crop"])
+            fields[new] = _get({**there, **fields}, rule, "derive", config)
+        elif isinstance(rule, Mapping) and "from" in rule:
+            old = _get({**there, **fields}, rule["from"], "derive", config)
+            fields[new] = derive.derive(new, rule, old, loaded.folder)
         else:
-            raise InputError(
-                f'source.options.derive.{new}: want a field or {{"from": field, "crop": [y0, x0, y1, x1]}}'
-            )
+            raise InputError(f'source.options.derive.{new}: want a field or {{"from": field, ...}}')
     for name, words in config.label_names.items():
         fields[name] = columns.named(name, _get(fields, name, "label_names", config), words)
     return fields
 
 
-def _windows(
-    loaded: Mapping[str, Column], rule: Mapping[str, Any], span: list[float], config: SourceConfig
-) -> tuple[dict[str, Column], np.ndarray]:
-    """Fields past and future over windows whose future lies inside the span of time."""
-    clash = [name for name in ("fields", "derive", "stratify") if config.options.get(name)]
+def _explode(fields: Mapping[str, Column], name: str, config: SourceConfig) -> dict[str, Column]:
+    """A record for every string in the lists (of lists) of field `name`."""
+    lists = _get(fields, name, "explode", config).plain
+    flat = [(row, text) for row, value in enumerate(lists or []) for text in _strings(value)]
+    if lists is None or not flat:
+        raise InputError(f"source.options.explode: {name!r} holds no lists of strings")
+    rows = [row for row, _ in flat]
+    out = {field: columns.taken(column, rows) for field, column in fields.items() if field != name}
+    out[name] = columns.scalars([text for _, text in flat])
+    return out
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [text for part in value for text in _strings(part)]
+    return [value] if isinstance(value, str) else []
+
+
+def _check_windows(options: Mapping[str, Any], config: SourceConfig) -> None:
+    clash = [
+        name for name in ("fields", "derive", "stratify", "explode", "rows") if options.get(name)
+    ]
     if clash or config.label_names:
         raise InputError(
             f"source.options.windows: records are past and future; leave out {', '.join(clash) or 'label_names'}"
         )
-    unknown = set(rule) - {"past", "future", "stride", "columns", "freq"}
-    if unknown or not {"past", "future"} <= set(rule):
-        raise InputError(
-            "source.options.windows: want past and future (steps), and if wanted stride, columns, freq; "
-            f"got {', '.join(rule)}"
-        )
-    past, future, stride = int(rule["past"]), int(rule["future"]), int(rule.get("stride", 1))
-    if past < 1 or future < 1 or stride < 1:
-        raise InputError(
-            "source.options.windows: past, future and stride are positive numbers of steps"
-        )
-    names = rule.get("columns") or [
-        name
-        for name, column in loaded.items()
-        if column.plain is not None and column.plain and not isinstance(column.plain[0], str)
-    ]
-    chosen = [_get(loaded, name, "windows.columns", config).plain for name in names]
-    if not chosen:
-        raise InputError(f"{_name(config)}: no column of numbers to cut windows from")
-    try:
-        table = np.stack([np.asarray(column, np.float32) for column in chosen], axis=1)
-    except (ValueError, TypeError):
-        raise InputError(
-            f"{_name(config)}: windows need columns of numbers, got {', '.join(names)}"
-        ) from None
-    first, last = (round(share * len(table)) for share in span)
-    starts = np.arange(max(first, past), last - future + 1, stride) - past
-    freq = rule.get("freq")
-    fields = {
-        "past": columns.windows(table, starts, 0, past, freq),
-        "future": columns.windows(table, starts, past, future, freq),
-    }
-    return fields, np.arange(len(starts))
 
 
 def _get(fields: Mapping[str, Column], name: str, option: str, config: SourceConfig) -> Column:
@@ -297,3 +349,11 @@ def _bytes(value: Any) -> str:
     array = np.asarray(value)
     content = array.tobytes() if array.dtype != object else repr(array.tolist()).encode()
     return f"{array.dtype}{array.shape}{hashlib.sha256(content).hexdigest()}"
+
+
+READERS: dict[str, readers.Reader] = {
+    **readers.READERS,
+    "join": readers.Reader(
+        functools.partial(join.read_join, build_source), ("parts", "on", "size"), lambda path: True
+    ),
+}

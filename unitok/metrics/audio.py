@@ -49,6 +49,29 @@ def log_mel_distance(reference: np.ndarray, estimate: np.ndarray, rate: int) -> 
     return float(np.mean(np.abs(log_mel(reference, rate) - log_mel(estimate, rate))))
 
 
+def stoi(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
+    """Short-time objective intelligibility, 0..1 for speech (Taal et al. 2011), by pystoi (extra `audio`).
+
+    NaN for less than 30 frames of speech (about 0.4 s), of which it is not defined.
+
+    >>> noise = np.random.default_rng(0).normal(size=16000)
+    >>> round(stoi(noise, 2 * noise, 16000), 6)
+    1.0
+    """
+    import warnings
+
+    from pystoi import stoi as reference_stoi
+
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "error", RuntimeWarning
+        )  # how pystoi says that there are too few frames
+        try:
+            return float(reference_stoi(reference, estimate, rate))
+        except RuntimeWarning:
+            return float("nan")
+
+
 @lru_cache(maxsize=8)
 def mel_filters(rate: int) -> np.ndarray:
     """Triangular filters [M, F], equally spaced on the HTK mel scale from 0 to rate / 2, peak 1."""

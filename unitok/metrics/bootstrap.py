@@ -5,22 +5,28 @@ Axes: N items, R resamples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import beta
 
 RESAMPLES = 2000
+FEW = 200  # of scores that have to be computed anew for each resample
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score with its interval. low <= value <= high up to the resampling's noise; items: how many it rests on."""
+    """A score with its interval. low <= value <= high up to the resampling's noise; items: how many it rests on.
+
+    parts: of each item, float64 [N, 2], where the score is the ratio of their sums: for `paired`.
+    """
 
     value: float
     low: float
     high: float
     items: int
+    parts: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 def mean(values: np.ndarray, seed: int = 0, level: float = 0.95) -> Estimate:
@@ -54,13 +60,69 @@ def ratio(
     value = float(top.sum() / bottom.sum())
     if _degenerate(top, bottom):
         low, high = _clopper_pearson(value, n, level)
-        return Estimate(value, low, high, n)
+        return Estimate(value, low, high, n, np.stack([top, bottom], axis=1))
     counts = _counts(n, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = (counts @ top) / (counts @ bottom)
     tail = (1 - level) / 2
     low, high = np.nanquantile(draws, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), n)
+    return Estimate(value, float(low), float(high), n, np.stack([top, bottom], axis=1))
+
+
+def paired(first: np.ndarray, second: np.ndarray, seed: int = 0, level: float = 0.95) -> Estimate:
+    """second - first of two scores over the same items, by their `parts` [N, 2]: items are resampled together.
+
+    Raises ValueError where the items are not as many.
+
+    >>> a, b = np.array([[1.0, 1], [0, 1], [1, 1]]), np.array([[1.0, 1], [1, 1], [1, 1]])
+    >>> round(paired(a, b).value, 3)
+    0.333
+    """
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if first.shape != second.shape or not len(first):
+        raise ValueError(f"paired: {len(first)} and {len(second)} items are not the same ones")
+    counts = _counts(len(first), seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        draws = [(counts @ x[:, 0]) / (counts @ x[:, 1]) for x in (first, second)]
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(draws[1] - draws[0], [tail, 1 - tail])
+    value = second[:, 0].sum() / second[:, 1].sum() - first[:, 0].sum() / first[:, 1].sum()
+    return Estimate(float(value), float(low), float(high), len(first))
+
+
+def of_sums(
+    parts: np.ndarray, score: Callable[[np.ndarray], float], seed: int = 0, level: float = 0.95
+) -> Estimate:
+    """A score that is a function of sums over items: of parts [N, K], summed to [K]. BLEU, R2 and the like.
+
+    >>> of_sums(np.array([[1.0, 2.0], [3.0, 4.0]]), lambda s: s[0] / s[1]).value
+    0.6666666666666666
+    """
+    parts = np.asarray(parts, np.float64)
+    if not len(parts):
+        raise ValueError("bootstrap: no items to average")
+    draws = [score(row) for row in _counts(len(parts), seed) @ parts]
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    return Estimate(float(score(parts.sum(axis=0))), float(low), float(high), len(parts))
+
+
+def of_items(
+    items: int, score: Callable[[np.ndarray], float], seed: int = 0, level: float = 0.95
+) -> Estimate:
+    """Any score of a choice of items, given their indices [N] with repetitions; 200 resamples.
+
+    >>> x = np.array([1.0, 2.0, 6.0])
+    >>> of_items(3, lambda chosen: float(np.median(x[chosen]))).value
+    2.0
+    """
+    if not items:
+        raise ValueError("bootstrap: no items to average")
+    rng = np.random.default_rng(seed)
+    draws = [score(rng.integers(0, items, items)) for _ in range(FEW)]
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    return Estimate(score(np.arange(items)), float(low), float(high), items)
 
 
 def _degenerate(top: np.ndarray, bottom: np.ndarray) -> bool:

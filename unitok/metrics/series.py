@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
+
+LEVELS = np.arange(0.1, 0.95, 0.1)  # the nine quantiles of the weighted quantile loss
+SEASONS = {
+    "S": 3600, "T": 1440, "min": 1440, "MIN": 1440, "H": 24, "h": 24, "D": 7, "B": 5, "W": 1, "M": 12, "Q": 4,
+}  # fmt: skip
 
 
 def mse(truth: np.ndarray, forecast: np.ndarray) -> float:
@@ -68,6 +75,63 @@ def crps(truth: np.ndarray, samples: np.ndarray) -> float:
     spread = (weight * ordered).sum(axis=0) / count**2  # E|X - X'| / 2
     score = np.abs(samples - truth).mean(axis=0) - spread
     return float(np.nanmean(score))
+
+
+def quantile_loss(truth: np.ndarray, samples: np.ndarray, levels: np.ndarray = LEVELS) -> float:
+    """Twice the pinball loss of the samples' quantiles, averaged over levels, summed over the elements of truth [...].
+
+    Over the sum of |truth| it is the weighted quantile loss (WQL) of GluonTS and Chronos. Of a forecast
+    without spread it is the sum of absolute errors. samples [S, ...].
+
+    >>> quantile_loss(np.array([2.0]), np.array([[0.0], [1.0], [2.0]]), np.array([0.5]))  # |2 - 1|
+    1.0
+    """
+    truth, samples = np.asarray(truth, np.float64), np.asarray(samples, np.float64)
+    q = np.quantile(samples, levels, axis=0)
+    level = np.asarray(levels).reshape(-1, *[1] * truth.ndim)
+    loss = 2 * np.maximum(level * (truth - q), (level - 1) * (truth - q))
+    return float(np.nansum(loss) / len(level))
+
+
+def coverage(truth: np.ndarray, samples: np.ndarray, level: float = 0.8) -> float:
+    """Share of the truth [...] inside the central band that holds `level` of the samples [S, ...].
+
+    >>> coverage(np.array([0.5, 9.0]), np.array([[0.0, 0.0], [1.0, 1.0]]))
+    0.5
+    """
+    low, high = np.quantile(samples, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    inside = (np.asarray(truth) >= low) & (np.asarray(truth) <= high)
+    return float(np.mean(inside[~np.isnan(truth)]))
+
+
+def seasonal_naive(past: np.ndarray, horizon: int, season: int = 1) -> np.ndarray:
+    """The past's last season again and again, [horizon, C] from past [T, C]; season 1 repeats the last value.
+
+    A missing value is taken from the season before it, 0 where there is none. A season longer than the
+    past is the past's length.
+
+    >>> seasonal_naive(np.array([[1.0], [2.0], [3.0]]), 3, season=2)[:, 0].tolist()
+    [2.0, 3.0, 2.0]
+    """
+    past = np.asarray(past, np.float64)
+    season = max(1, min(season, len(past)))
+    last = past[len(past) - season :].copy()
+    for start in range(len(past) - 2 * season, -season, -season):
+        earlier = past[max(start, 0) : start + season]
+        part = last[season - len(earlier) :]
+        part[...] = np.where(np.isnan(part), earlier, part)
+    return np.nan_to_num(last)[np.arange(horizon) % season]
+
+
+def season_of(freq: str | None) -> int:
+    """Steps of the usual season of a pandas-like frequency, as GluonTS takes it: of hours 24, days 7, months 12; else 1.
+
+    >>> season_of("H"), season_of("15min"), season_of("QS"), season_of(None)
+    (24, 96, 4, 1)
+    """
+    count, unit = re.fullmatch(r"(\d*)([A-Za-z]*).*", freq or "").groups()  # type: ignore[union-attr]
+    base = SEASONS.get(unit, SEASONS.get(unit.upper().rstrip("SE"), 1))
+    return max(1, base // int(count or 1)) if base % int(count or 1) == 0 else 1
 
 
 def snr_db(truth: np.ndarray, estimate: np.ndarray) -> float:

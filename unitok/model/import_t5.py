@@ -16,7 +16,8 @@ import numpy as np
 
 from unitok.config import ModelConfig, from_dict, to_dict
 from unitok.errors import InputError
-from unitok.model.transformer import EncoderDecoder, TableSizes
+from unitok.model.blocks import TableSizes
+from unitok.model.transformer import EncoderDecoder
 from unitok.vocabulary import ROW_MULTIPLE
 
 ACTIVATIONS = {

@@ -163,9 +163,11 @@ def slot_coefficients(
 ) -> jax.Array:
     """What each slot counts in the loss, float32 [B, T]; they sum to 1 where any weight is positive.
 
-    token: all alike. modality: a mean over each target modality's tokens, and the means weighted by the
-    modalities' shares of the examples (an example with labels of several is split by their weights), so
-    that an image of many tokens does not outweigh the label of one, nor a rare modality a common one.
+    token: all alike. example: a mean over each example's tokens, then over the examples, so that a label
+    of one token counts as much as a paragraph. modality: a mean over each target modality's tokens, and
+    the means weighted by the modalities' shares of the examples (an example with labels of several is
+    split by their weights), so that an image of many tokens does not outweigh the label of one, nor a
+    rare modality a common one.
     """
     total = jnp.maximum(jnp.sum(weights_BT), 1e-9)
     if how == "token":
@@ -173,6 +175,8 @@ def slot_coefficients(
     same_segment = (segments_BT[:, :, None] == segments_BT[:, None, :]).astype(jnp.float32)
     in_example = jnp.einsum("bts,bs->bt", same_segment, weights_BT)
     votes_BT = jnp.where(weights_BT > 0, weights_BT / jnp.maximum(in_example, 1e-9), 0.0)
+    if how == "example":
+        return votes_BT / jnp.maximum(jnp.sum(votes_BT), 1e-9)
     member_BTM = modality_BT[..., None] == jnp.arange(modalities)
     votes_M = jnp.sum(votes_BT[..., None] * member_BTM, axis=(0, 1))
     tokens_M = jnp.sum(weights_BT[..., None] * member_BTM, axis=(0, 1))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from unitok.config import ModelConfig
+from unitok.model.positions import PLACE_FEATURES
 
 
 def init_params(config: ModelConfig, rows: int, modalities: int, key: jax.Array) -> dict[str, Any]:
@@ -23,7 +24,7 @@ class Model(nnx.Module):
     """All parameters. Embeddings reach the first layer at unit variance, logits start at unit variance."""
 
     def __init__(self, config: ModelConfig, rows: int, modalities: int, key: jax.Array) -> None:
-        D, keys = config.d_model, iter(jax.random.split(key, 7))
+        D, keys = config.d_model, iter(jax.random.split(key, 8))
         scaled_at_use = config.tied_head and not config.head_scale
         self.embedding = _normal(next(keys), (rows, D), D**-0.5 if scaled_at_use else 1.0)
         if not config.tied_head:
@@ -40,6 +41,8 @@ class Model(nnx.Module):
             stacked = jax.vmap(lambda key, layer=layer: layer(config, key))
             setattr(self, side, stacked(jax.random.split(next(keys), layers)))
             setattr(self, f"{side}_norm", nnx.Param(jnp.ones(D)))
+        if config.place_embedding:
+            self.place = _normal(next(keys), (PLACE_FEATURES, D), (PLACE_FEATURES / 2) ** -0.5)
 
 
 class EncoderLayer(nnx.Module):

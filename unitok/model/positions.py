@@ -1,6 +1,6 @@
-"""Where a token is: multi-axis rotary embeddings, and T5's relative position bias.
+"""Where a token is: multi-axis rotary embeddings, its place in its own value, and T5's relative position bias.
 
-Axes: B rows, T queries, S keys, K head size, H heads, R buckets.
+Axes: B rows, T queries, S keys, K head size, H heads, R buckets, E features of a place.
 """
 
 from __future__ import annotations
@@ -11,6 +11,30 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+
+PLACE_FREQUENCIES = np.pi / 2.0 ** np.arange(
+    8
+)  # neighbours apart at one end, 256 places at the other
+PLACE_FEATURES = 2 * 3 * len(PLACE_FREQUENCIES)
+
+
+def place_features(
+    positions_BT3: jax.Array, modality_BT: jax.Array, segments_BT: jax.Array
+) -> jax.Array:
+    """Sine and cosine (Vaswani et al. 2017) of each token's place in its value, float32 [B, T, E].
+
+    The place is the position less that of the value's first token, where a value is a stretch of one
+    modality in one segment. Rotary embeddings know distances only: "the patch in the second row", which
+    a classifier of images needs, would have to be put together from distances to the begin mark.
+    """
+    same = (modality_BT[:, 1:] == modality_BT[:, :-1]) & (segments_BT[:, 1:] == segments_BT[:, :-1])
+    slots = jnp.arange(positions_BT3.shape[1], dtype=jnp.int32)
+    first_BT = lax.cummax(jnp.pad(jnp.where(same, 0, slots[1:]), ((0, 0), (1, 0))), axis=1)
+    place_BT3 = positions_BT3 - jnp.take_along_axis(positions_BT3, first_BT[..., None], axis=1)
+    angles = place_BT3[..., None].astype(jnp.float32) * jnp.asarray(PLACE_FREQUENCIES, jnp.float32)
+    waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    return waves.reshape(*positions_BT3.shape[:2], PLACE_FEATURES)
 
 
 def rotary_angles(positions_BT3: jax.Array, head_size: int, theta: float) -> jax.Array:

@@ -1,0 +1,1 @@
+"""The local page: ask a trained model from a browser."""

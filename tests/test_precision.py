@@ -1,0 +1,91 @@
+"""Weights of 8 bits: what the product gives, what it costs in memory, what it does to a model."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from unitok.config import ModelConfig
+from unitok.model import EncoderDecoder, TableSizes
+from unitok.model.layers import BLOCK, matmul, table_product, table_rows
+from unitok.model.precision import INPUTS, TABLES, Int8, in_dtype
+from unitok.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.build([("text", 3000, "t"), ("image", 100, "i")])
+GROUPED = ModelConfig(
+    d_model=32, d_ff=48, num_heads=4, num_kv_heads=2, encoder_layers=1, decoder_layers=2
+)
+T5 = ModelConfig.t5(d_model=32, d_ff=48, num_heads=4, encoder_layers=1, decoder_layers=2)
+
+
+def size_of(tree) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def restored(params):
+    """Float32 parameters with the values that the 8 bits stand for."""
+    return jax.tree.map(
+        lambda leaf: leaf.values * leaf.scales if isinstance(leaf, Int8) else leaf,
+        params,
+        is_leaf=lambda leaf: isinstance(leaf, Int8),
+    )
+
+
+@pytest.mark.parametrize("config", [GROUPED, T5], ids=["grouped queries", "t5"])
+def test_eight_bits_are_exactly_the_model_of_rounded_weights(config):
+    """Every matrix, the encoder's and the decoder's, is used as its values times its scales."""
+    model = EncoderDecoder(config, TableSizes.from_vocabulary(VOCABULARY))
+    params = jax.jit(model.init)(jax.random.key(0))
+    small = jax.jit(in_dtype, static_argnums=1)(params, "int8")
+    assert size_of(small) < 0.3 * size_of(params)
+    rounded = restored(small)
+    for (path, got), leaf in zip(
+        jax.tree_util.tree_leaves_with_path(rounded), jax.tree.leaves(params), strict=True
+    ):
+        if path[-1].key in (*TABLES, *INPUTS):
+            assert 0 < np.abs(got - leaf).max() < 0.02 * np.abs(leaf).max(), path
+        else:
+            np.testing.assert_array_equal(got, leaf)
+
+    rng = np.random.default_rng(0)
+    ids = rng.integers(140, VOCABULARY.size, (2, 6)).astype(np.int32)
+    places = np.tile(np.arange(6, dtype=np.int32)[None, :, None], (2, 1, 3))
+    modality, ones = np.full((2, 6), 2, np.int32), np.ones((2, 6), np.int32)
+
+    @jax.jit
+    def run(params):
+        memory = model.encode(params, ids, places, modality, ones)
+        layers = model.unstacked(params)
+        cache = model.start_cache(layers, memory, ones, 6)
+        logits, _ = model.extend(layers, cache, ids, places, modality, 0)
+        return logits[..., : VOCABULARY.size]
+
+    got, want, exact = map(np.asarray, (run(small), run(rounded), run(params)))
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    assert 0 < np.abs(got - exact).max() < exact.std()
+
+
+@pytest.mark.parametrize("rows", [128, BLOCK, 2 * BLOCK + 128])
+def test_a_table_in_blocks_is_the_table(rows):
+    keys = jax.random.split(jax.random.key(rows), 2)
+    table = jax.random.normal(keys[0], (rows, 16))
+    x = jax.random.normal(keys[1], (3, 2, 16))
+    small = in_dtype({"head": table}, "int8")["head"]
+    whole = restored({"head": small})["head"]
+    got = jax.jit(table_product)(x, small)
+    assert got.shape == (3, 2, rows) and got.dtype == jnp.float32
+    np.testing.assert_allclose(got, x @ whole.T, rtol=1e-4, atol=1e-4)
+    ids = jnp.array([0, rows - 1, rows + 5])
+    np.testing.assert_array_equal(table_rows(small, ids), whole[jnp.array([0, rows - 1, rows - 1])])
+
+
+def test_each_output_has_its_own_scale():
+    """A loud channel takes no bits from a quiet one, and zeros stay zeros."""
+    w = jnp.array([[1000.0, 0.001, 0.0], [500.0, -0.002, 0.0]])
+    small = in_dtype({"wo": w[None]}, "int8")["wo"]
+    layer = Int8(small.values[0], small.scales[0])
+    got = matmul(jnp.eye(2), layer, jnp.float32)
+    np.testing.assert_allclose(got, w, rtol=1 / 127)
+    assert (got[:, 2] == 0).all()
