@@ -56,9 +56,12 @@ def ask(
 def get_config() -> Config:
     digits = SourceConfig(
         kind="sklearn",
-        options={"name": "digits", "test_share": 0.2, "seed": 0, "derive": {"word": "label"}},
+        options={
+            "name": "digits", "test_share": 0.2, "seed": 0, "derive": {"word": "label"},
+            "augment": {"split": "train", "field": "image", "copies": 6, "shift": 0.06, "rotate": 8, "scale": 0.08},
+        },
         label_names={"label": [str(d) for d in range(10)], "word": WORDS},
-    )
+    )  # fmt: skip
     counts = SourceConfig(
         kind="join",
         options={
@@ -107,6 +110,11 @@ def get_config() -> Config:
                 ("Which digit is this? {image}", "{label:text}"),
                 ("{image} Read the digit.", "{label:text}"),
                 ("Name the number in the picture: {image}", "{label:text}"),
+                ("{image} Which number is it?", "{label:text}"),
+                ("What number is in the picture? {image}", "{label:text}"),
+                ("{image} What digit was written?", "{label:text}"),
+                ("Do you see which digit this is? {image}", "{label:text}"),
+                ("{image} Name the digit.", "{label:text}"),
                 metrics=["accuracy"], eval_items=None, **hidden,
                 held_out_templates=[
                     Template(inputs="{image} What number do you see?", targets="{label:text}")
@@ -192,7 +200,8 @@ def get_config() -> Config:
             ),
         },
         model=ModelConfig(
-            d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3, dropout=0.1
+            d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3, dropout=0.1,
+            dtype="bfloat16",
         ),
         data=DataConfig(batch_size=8),
         loss=LossConfig(normalise="example"),  # a label of one token counts as much as a sound of 70
