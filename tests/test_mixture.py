@@ -162,7 +162,7 @@ def test_batches_hold_whole_examples_of_every_task():
         ("fill", 0.5 / 4.5),
     ):
         assert abs(counts[name] / total - share) < 0.03
-    assert source.statistics()["fill"] >= 0.85  # windows of 120 only; the demo's are tested below
+    assert source.statistics()["fill"] >= 0.85  # windows of 120 only; the digits' are tested below
 
 
 def test_temperature_flattens_the_weights():
@@ -223,9 +223,9 @@ def test_overlong_examples_are_counted_or_refused_never_cut():
         stream(make_config(encoder_length=1, decoder_length=1))
 
 
-def test_the_demo_mixture_fills_its_rows():
+def test_the_digits_mixture_fills_its_rows():
     from unitok import registry
-    from unitok.configs.demo import get_config
+    from unitok.configs.digits import get_config
     from unitok.vocabulary import Vocabulary
 
     config = get_config()
