@@ -28,14 +28,6 @@ VALUES = [
 ]
 
 
-def sorted_boxes(boxes: Boxes) -> tuple[np.ndarray, list[str]]:
-    """Their order forgotten, as a set's is."""
-    by = sorted(
-        range(len(boxes.labels)), key=lambda i: (boxes.labels[i], *boxes.coords[i].tolist())
-    )
-    return boxes.coords[by], [boxes.labels[i] for i in by]
-
-
 def within_half_a_bin(height: float, width: float) -> Any:
     size = np.array([height, width] * 2)
     bound = size / 1023 / 2 + size * 1e-6  # float32 holds a coordinate no better
