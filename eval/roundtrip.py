@@ -47,7 +47,9 @@ def main(argv: list[str]) -> int:
         "--tokenizer", metavar="DIR", help="a fitted tokenizer's folder (default: the shipped one)"
     )
     parser.add_argument(
-        "--variant", metavar="NAME", help="a shipped tokenizer of another rate (image: low)"
+        "--variant",
+        metavar="NAME",
+        help="a shipped tokenizer of another rate (image: low, audio: high)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", metavar="DIR", help="write reconstructions and a picture")

@@ -154,6 +154,10 @@ def test_levels_have_ids_of_their_own() -> None:
         assert np.array_equal(
             (ids - FIRST_CODE) // CODES, np.tile(np.arange(levels), (len(ids), 1))
         )
+    assert tokenizers.build("audio", variant="high").fingerprint == eight.fingerprint
+    for wrong in ({"variant": "low"}, {"variant": "high", "codes_per_frame": 4}):
+        with pytest.raises(ValueError, match="variant"):
+            tokenizers.build("audio", **wrong)
     with pytest.raises(ValueError, match="gains"):
         tokenizers.build("audio", codes_per_frame=9)
 

@@ -30,7 +30,7 @@ from unitok.tokenizers.audio_grammar import (
     parse_header,
     positions_of,
 )
-from unitok.tokenizers.base import DEFAULTS, HEADER_FILE, BaseTokenizer
+from unitok.tokenizers.base import BaseTokenizer
 from unitok.tokenizers.mdct import imdct, mdct
 from unitok.values import Audio, ValueRefused
 
@@ -105,14 +105,16 @@ class AudioTokenizer(BaseTokenizer):
 
     @classmethod
     def build(cls, variant: str | None = None, **options: Any) -> Self:
-        """The shipped weights. codes_per_frame: 4 (default) or 8."""
-        if variant is not None:
-            return super().build(variant, **options)
-        if set(options) <= {"codes_per_frame"} and (DEFAULTS / cls.name / HEADER_FILE).is_file():
-            shipped = cls.load(DEFAULTS / cls.name)
-            wanted = options.get("codes_per_frame", shipped.codes_per_frame)
-            return shipped if wanted == shipped.codes_per_frame else shipped.at_rate(wanted)
-        return cls(**options)
+        """The shipped weights. codes_per_frame: 4 (default) or 8; variant "high" is 8."""
+        if variant == "high" and not options:
+            return cls.build(codes_per_frame=8)
+        if variant is None and options.keys() == {"codes_per_frame"}:
+            return super().build().at_rate(options["codes_per_frame"])
+        return super().build(variant, **options)
+
+    @classmethod
+    def variants(cls) -> list[str]:
+        return ["high", *super().variants()]
 
     # ---- what it is made of ----------------------------------------------------------------
 
