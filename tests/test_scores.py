@@ -339,6 +339,18 @@ def test_the_judge_hears_sounds_and_reads_series(make: Callable[..., Any]) -> No
     assert index.tolist() == [0, 1, 2, 3, 4] and distance.max() < 0.1
 
 
+def test_examples_tokenized_in_one_batch_are_those_made_one_by_one() -> None:
+    for records, inputs, targets in (
+        (waves(), *FORECAST), (some_graphs(), "{shown:graph}", "{graph}"), (pictures("abc"), "{image}", "{a:text}"),
+    ):  # fmt: skip
+        task = context(records, inputs, targets, lambda f, s: "")
+        for i, example in enumerate(task.examples):
+            source, target, _ = task.pair(i, task.records[i])
+            np.testing.assert_array_equal(example.inputs.ids, source.ids)
+            np.testing.assert_array_equal(example.inputs.positions, source.positions)
+            np.testing.assert_array_equal(example.labels, target.ids)
+
+
 # ---- refused at the door -----------------------------------------------------------------------
 
 
