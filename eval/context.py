@@ -17,9 +17,11 @@ from unitok.interfaces import Example, Source, Tokens
 from unitok.metrics import bootstrap
 from unitok.predictor import Predictor, Request
 from unitok.run import Run
-from unitok.sequence import TEXT, Field, as_text, parts
+from unitok.sequence import TEXT, Codes, Field, as_text, parts
+from unitok.sequence import fields as template_fields
 
 TRAIN_SAMPLE = 2000  # training items that baselines are fitted on
+TRAIN_EXAMPLES = 500  # of these, tokenized
 TRAIN_VALUES = 20_000  # at the most, for the judge and the nearest neighbours
 CHUNK = 256  # generated rows between two lines of progress
 SAMPLES = 12
@@ -152,16 +154,31 @@ class TaskContext:
 
     @functools.cached_property
     def train_examples(self) -> list[Example]:
-        return self._examples(self.train_records, 1)
+        return self._examples(self.train_records[:TRAIN_EXAMPLES], 1)
 
     def _examples(self, records: Sequence[Mapping[str, Any]], stream: int) -> list[Example]:
         build = objectives.build(self.config.objective, self.run.vocabulary)
         made = []
-        for index, record in enumerate(records):
+        for index, record in enumerate(self._tokenized(records)):
             rng = np.random.default_rng([self.settings.seed, stream, index])
             inputs, targets, modality = self.pair(index, record)
             made.append(build(inputs, targets, modality, rng))
         return made
+
+    def _tokenized(self, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Records with codes for values that need no context: in one batch, several times faster than one by one."""
+        sides = [side for t in self.config.templates for side in (t.inputs, t.targets)]
+        fields = {f for side in sides for f in template_fields(side) if f.modality != TEXT}
+        found = [dict(record) for record in records]
+        for field in sorted(fields, key=str):
+            alone = [f.name for f in fields].count(field.name) == 1 and field.context is None
+            if alone and not any(f.context == field.name for f in fields):
+                codes = self.predictor.tokenizers[field.modality].encode_batch(
+                    [record[field.name] for record in records]
+                )
+                for record, ids in zip(found, codes):
+                    record[field.name] = Codes(ids)
+        return found
 
     def pair(self, index: int, record: Mapping[str, Any]) -> tuple[Tokens, Tokens, int]:
         return self.predictor.composer.pair(self.template(index), record)

@@ -92,9 +92,15 @@ def forecast_svg(
     y = truth[:, 0]
     before = np.zeros(0) if past is None else past[-max(3 * len(y), 24) :, 0]
     q = np.quantile(samples[:, :, 0], [0.1, 0.25, 0.5, 0.75, 0.9], axis=0)
-    seen = np.concatenate([before, y, q.reshape(-1)])
+    seen = np.concatenate([before, y, q[2]])
     seen = seen[np.isfinite(seen)]
     low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
+    room = (high - low) / 4  # a band that goes further is cut, lest it flatten what matters
+    low, high = (
+        max(low - room, min(low, float(q.min()))),
+        min(high + room, max(high, float(q.max()))),
+    )
+    q = np.clip(q, low, high)
     total = len(before) + len(y)
     to_x = lambda i: 4 + (width - 8) * i / max(1, total - 1)  # noqa: E731
     to_y = lambda v: height - 6 - (height - 12) * (v - low) / ((high - low) or 1.0)  # noqa: E731

@@ -98,7 +98,7 @@ def score_judged(task: TaskContext, judges: dict[Any, Any]) -> dict[str, Any]:
 def _generate(
     task: TaskContext, records: Sequence[Mapping[str, Any]], what: str = "drawing"
 ) -> list[Any]:
-    room = max(len(example.labels) for example in task.train_examples)
+    room = task.room()
     requests: list[Request] = [
         task.request(
             i, record, task.target_modality, seed=task.settings.seed + i, max_new_tokens=room,

@@ -19,9 +19,9 @@ FORECAST = ("exact_match", "mase", "wql", "crps", "mae", "mse", "smape", "covera
 SHARES = ("exact_match", "coverage")
 EXACT = 1e-5  # error, over the size of the truth's values, up to which a series counts as equal
 NAMES = frozenset([*FORECAST, "judge"])
-DEFAULT = ("mase", "wql", "crps", "mae", "coverage")
+DEFAULT = ("mase", "wql", "crps", "coverage")
 TITLES = {
-    "mase": "MASE", "wql": "WQL", "crps": "CRPS over mean |y|", "mae": "MAE over mean |y|",
+    "mase": "MASE", "wql": "WQL", "crps": "CRPS over mean |y|", "mae": "MAE",
     "exact_match": "exact match", "mse": "MSE", "smape": "sMAPE", "coverage": "inside the 80 % band",
 }  # fmt: skip
 NOTES = {
@@ -48,9 +48,8 @@ def score_series(task: TaskContext) -> dict[str, Any]:
     ]
     seasons = [series.season_of(t.freq or (p.freq if p else None)) for t, p in zip(truths, pasts)]
     naive = _naive(task, field, truths, pasts, seasons)
-    wanted = [name for name in task.config.metrics if name in FORECAST] or [
-        name for name in DEFAULT if field.context or name in ("mae", "mse")
-    ]
+    wanted = [name for name in task.config.metrics if name in FORECAST]
+    wanted = wanted or list(DEFAULT if field.context else ("mae",))
     found = []
     for name in wanted:
         rows = lambda forecasts: _rows(name, truths, forecasts, pasts, seasons)  # noqa: B023, E731
@@ -185,7 +184,7 @@ def _rows(
         elif name == "crps":
             out.append((series.crps(y, samples) * seen, size))
         elif name == "mae":
-            out.append((series.mae(y, median) * seen, size))
+            out.append((series.mae(y, median) * seen, seen))
         elif name == "mse":
             out.append((series.mse(y, median) * seen, seen))
         elif name == "smape":

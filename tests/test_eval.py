@@ -148,6 +148,7 @@ def test_every_task_has_scores_baselines_bounds_and_bits(evaluated: Path) -> Non
     assert results["tasks"]["draw"]["judge_accuracy"] > 0.2
     assert "exact, unseen wording" in [m["name"] for m in results["tasks"]["read"]["metrics"]]
     assert results["tokenizers"]["image"]["used"] >= 1
+    assert [b["name"] for b in results["run"]["vocabulary"]["blocks"]][-2:] == ["text", "image"]
     assert '"samples"' not in (evaluated / "metrics.json").read_text()
     assert "data:image/png" in (evaluated / "report.html").read_text()
 

@@ -109,7 +109,7 @@ def test_a_perfect_forecast_scores_zero_and_repeat_last_scores_as_the_baseline()
     records = waves()
     names = ("mase", "wql", "crps", "mae", "mse", "smape", "coverage")
     right = scores(context(records, *FORECAST, lookup(records, "past", "future"), *names))
-    for name in ("MASE", "WQL", "CRPS over mean |y|", "MAE over mean |y|", "MSE", "sMAPE"):
+    for name in ("MASE", "WQL", "CRPS over mean |y|", "MAE", "MSE", "sMAPE"):
         assert right[name]["value"] == pytest.approx(0, abs=1e-6)
         assert 0 < right[name]["bound"]["value"] < 0.05 * right[name]["baseline"]["value"]
         assert right[name]["lower"] and right[name]["baseline"]["name"] == "seasonal naive"
@@ -152,7 +152,7 @@ def test_series_read_off_a_graph_are_exact_or_not() -> None:
         < 0.5
         > found["exact match"]["baseline"]["value"]
     )
-    assert found["MAE over mean |y|"]["value"] == 0
+    assert found["MAE"]["value"] == 0
 
 
 # ---- graphs ------------------------------------------------------------------------------------
@@ -337,6 +337,18 @@ def test_the_judge_hears_sounds_and_reads_series(make: Callable[..., Any]) -> No
     assert np.mean(np.array(reader.recognise(values[40:])) == [str(k) for k in kinds[40:]]) >= 0.9
     index, distance = judge.nearest(values[:5], values, reader.size)
     assert index.tolist() == [0, 1, 2, 3, 4] and distance.max() < 0.1
+
+
+def test_examples_tokenized_in_one_batch_are_those_made_one_by_one() -> None:
+    for records, inputs, targets in (
+        (waves(), *FORECAST), (some_graphs(), "{shown:graph}", "{graph}"), (pictures("abc"), "{image}", "{a:text}"),
+    ):  # fmt: skip
+        task = context(records, inputs, targets, lambda f, s: "")
+        for i, example in enumerate(task.examples):
+            source, target, _ = task.pair(i, task.records[i])
+            np.testing.assert_array_equal(example.inputs.ids, source.ids)
+            np.testing.assert_array_equal(example.inputs.positions, source.positions)
+            np.testing.assert_array_equal(example.labels, target.ids)
 
 
 # ---- refused at the door -----------------------------------------------------------------------
