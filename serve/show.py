@@ -17,7 +17,7 @@ from unitok.eval import figures
 from unitok.interfaces import Tokenizer
 from unitok.request import Output, Request
 from unitok.sequence import Segment
-from unitok.values import Boxes, Graph, Image, Series
+from unitok.values import Audio, Boxes, Graph, Image, Series
 from unitok.vocabulary import Vocabulary
 
 MAX_TOKENS = 600  # shown of one sample
@@ -114,25 +114,30 @@ def segment_html(segment: Segment, request: Request) -> str:
     value = segment.value
     if segment.error is not None:
         return error_html(f"{segment.modality}: {segment.error}")
-    if isinstance(value, Series) and isinstance(past := _context(request), Series):
-        return f'{forecast_svg(past, value)}<div class="note">{_facts(value)} {_save(value)}</div>'
+    if isinstance(value, Series | Graph):
+        return f'{_drawn(value, request)}<div class="note">{_facts(value)} {_save(value)}</div>'
     if isinstance(value, Boxes):
         pictures = [v for v in request.fields.values() if isinstance(v, Image)]
         return boxes_svg(value, pictures[0] if pictures else None)
-    shown = figures.show(value)
-    if shown["kind"] == "text":
-        return f'<div class="text">{html.escape(shown["text"])}</div>'
-    if shown["kind"] == "svg" and isinstance(value, Series | Graph):
-        return f'{shown["svg"]}<div class="note">{_facts(value)} {_save(value)}</div>'
-    if shown["kind"] == "audio":
-        save = f'<a class="save" download="sound.wav" href="{shown["uri"]}">WAV</a>'
-        return f'{shown["svg"]}<audio controls src="{shown["uri"]}"></audio>{save}'
-    kind = "photo" if shown["width"] > 128 else "px"
-    size = f"{shown['height']} x {shown['width']} pixels"
-    return (
-        f'<img class="{kind}" alt="generated image, {size}" src="{shown["uri"]}">'
-        f'<a class="save" download="image.png" href="{shown["uri"]}">PNG, {size}</a>'
-    )
+    if isinstance(value, Audio):
+        uri, seen = figures.wav_uri(value), figures.png_uri(figures.spectrogram(value))
+        save = f'<a class="save" download="sound.wav" href="{uri}">sound.wav</a>'
+        note = f'<div class="note">{value.seconds:.2f} s at {value.rate} Hz {save}</div>'
+        return f'<img class="photo" alt="spectrogram" src="{seen}"><audio controls src="{uri}"></audio>{note}'
+    if isinstance(value, Image):
+        uri, size = figures.png_uri(value), f"{value.height} x {value.width} pixels"
+        kind = "photo" if value.width > 128 else "px"
+        save = f'<a class="save" download="image.png" href="{uri}">image.png</a>'
+        picture = f'<img class="{kind}" alt="generated image, {size}" src="{uri}">'
+        return f'{picture}<div class="note">{size} {save}</div>'
+    return f'<div class="text">{html.escape(str(value))}</div>'
+
+
+def _drawn(value: Series | Graph, request: Request) -> str:
+    if isinstance(value, Graph):
+        return figures.graph_svg(value)
+    past = _context(request)
+    return forecast_svg(past, value) if isinstance(past, Series) else figures.series_svg(value)
 
 
 def _facts(value: Series | Graph) -> str:
@@ -191,7 +196,8 @@ def boxes_svg(boxes: Boxes, picture: Image | None) -> str:
         f'height="{max(0, y1 - y0):.1f}"><title>{html.escape(label)}</title></rect>'
         for i, (label, (y0, x0, y1, x1)) in enumerate(zip(boxes.labels, boxes.coords.tolist()))
     )
-    listed = html.escape(figures.show(boxes)["text"]) or "no boxes"
+    rows = zip(boxes.labels, boxes.coords.round(1).tolist())
+    listed = html.escape("; ".join(f"{label} {box}" for label, box in rows)) or "no boxes"
     return f'<svg viewBox="0 0 {width} {height}" role="img">{back}{drawn}</svg><div class="text">{listed}</div>'
 
 

@@ -147,20 +147,18 @@ def test_the_page_answers_over_http(address, tmp_path):
     assert address.startswith("http://127.0.0.1:")
     client = Client(address, verbose=False)
     write_file(PICTURE, tmp_path / "seven.png")
-    ask = lambda **given: client.predict(  # noqa: E731
-        **{
-            "prompt": "draw", "to": "image", "param_2": None, "param_3": None, "param_4": None,
-            "param_5": "", "param_6": None, "param_7": 2, "param_8": "", "param_9": 0,
-            "param_10": 0, "param_11": 0, "param_12": 1.0, "param_13": 1.0, "param_14": 1,
-            "param_15": "autoregressive", "param_16": GEOMETRY, **given,
-        },
-        api_name="/generate",
-    )  # fmt: skip
-    answer = ask(param_2=handle_file(str(tmp_path / "seven.png")))
+    picture = handle_file(str(tmp_path / "seven.png"))
+
+    def ask(constraints: str) -> str:
+        given = ["draw", "image", picture, None, None, "", None]  # as they stand on the page
+        options = [2, "", 0, 0, 0, 1.0, 1.0, 1, "autoregressive", constraints]
+        return client.predict(*given, *options, api_name="/generate")
+
+    answer = ask(GEOMETRY)
     assert "Asked: draw {image:image}" in html.unescape(answer)
     pictures = re.findall(r'src="(data:image/png;base64,[^"]+)"', answer)
     assert len(pictures) == 2 and pictures[0] != pictures[1]
-    refused = ask(param_16='{"hieght": 8}')
+    refused = ask('{"hieght": 8}')
     assert 'role="alert"' in refused and "hieght" in refused
 
 

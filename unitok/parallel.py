@@ -2,7 +2,8 @@
 
 All places are guessed at once, the surest are kept, the rest guessed again: a dozen passes of the
 decoder for a whole image. A place is fed as MASK at its own position, and attends in both directions,
-as the cross-modal masking objective trains it. Axes: B rows, T target tokens, V embedding rows.
+as the cross-modal masking objective trains it. Axes: B rows, T target tokens, V embedding
+rows, W those of them that may be chosen.
 """
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ class Layout:
     positions_T3: np.ndarray
     modality_T: np.ndarray
     ids_T: np.ndarray  # one valid target; the only one where a place allows a single id
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and one past the last id that a place with a choice allows: only these get logits."""
+        free = self.allowed_TV.sum(axis=1) > 1
+        ids = np.flatnonzero(self.allowed_TV[free].any(axis=0))
+        return (int(ids[0]), int(ids[-1]) + 1) if len(ids) else (0, 1)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -67,10 +75,11 @@ def fixed_layout(grammar: TargetGrammar, budget: int) -> Layout | None:
     return low if same else None
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def decode_parallel(
     model: Any,
     plan: Plan,
+    span: tuple[int, int],
     params: Any,
     prompts: Prompts,
     controls: Controls,
@@ -80,13 +89,15 @@ def decode_parallel(
     ids_T: Any,
 ) -> tuple[Any, Any]:
     """Returns ids_BT and log_prob_B: the sum of each token's log-probability in the pass that fixed it
-    (no chain rule: not comparable with an autoregressive log-probability)."""
+    (no chain rule: not comparable with an autoregressive log-probability). span and the arrays: of
+    the `Layout`."""
     batch, length = prompts.ids_BS.shape[0], ids_T.shape[0]
     rows = batch * (2 if plan.guided else 1)
     memory, segments = read_prompts(model, params, prompts, plan.guided)
     tile = lambda x, n: jnp.broadcast_to(x, (n, *x.shape))  # noqa: E731
     free_T = allowed_TV.sum(axis=1) > 1
     free = free_T.sum()
+    allowed_TW = allowed_TV[:, span[0] : span[1]] | ~free_T[:, None]  # forced places choose nothing
     state = (
         tile(jnp.where(free_T, MASK, ids_T), batch),
         tile(~free_T, batch),
@@ -106,15 +117,15 @@ def decode_parallel(
             jnp.ones((rows, length), jnp.int32),
             jnp.ones((rows, length), bool),
         )
-        logits = own = model.logits(params, hidden)
+        logits = own = model.logits(params, hidden, span)
         if plan.guided:
             logits, own = guide(logits, controls.guidance)
         keys_B = jax.vmap(lambda key: jax.random.fold_in(key, step))(row_keys(controls.seed))
-        noise_BTV = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(keys_B)
+        noise_BTW = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(keys_B)
         warm = controls.temperature[:, None, None]
-        logits = sampling.scaled(sampling.masked(logits, allowed_TV), warm)
-        guess_BT = sampling.first_argmax(logits + jnp.where(warm > 0, noise_BTV, 0))
-        gain_BT = sampling.log_prob(sampling.masked(own, allowed_TV), guess_BT)
+        logits = sampling.scaled(sampling.masked(logits, allowed_TW), warm)
+        guess_BT = sampling.first_argmax(logits + jnp.where(warm > 0, noise_BTW, 0))
+        gain_BT = sampling.log_prob(sampling.masked(own, allowed_TW), guess_BT)
         # how many places stay open after this pass: the cosine schedule
         share = (step + 1) / plan.parallel_steps
         open_after = jnp.floor(free * jnp.cos(share * math.pi / 2) + 1e-6).astype(jnp.int32)
@@ -127,7 +138,7 @@ def decode_parallel(
         rank_BT = jnp.argsort(jnp.argsort(sure_BT, axis=1), axis=1)
         fix_BT = ~fixed_BT & (rank_BT >= open_after)
         return (
-            jnp.where(fix_BT, guess_BT, ids_BT),
+            jnp.where(fix_BT, guess_BT + span[0], ids_BT),
             fixed_BT | fix_BT,
             total_B + jnp.where(fix_BT, gain_BT, 0).sum(axis=1),
         )

@@ -238,8 +238,9 @@ class Predictor:
             )
             places = (layout.allowed_TV, layout.positions_T3, layout.modality_T, layout.ids_T)  # type: ignore[union-attr]
             found = self._call(
-                parallel.decode_parallel, self.model, plan, self.params, prompts, controls, *places
-            )
+                parallel.decode_parallel, self.model, plan, layout.span,  # type: ignore[union-attr]
+                self.params, prompts, controls, *places,
+            )  # fmt: skip
         else:
             found = self._call(
                 decoding.decode, self.model, target, plan, self.params, prompts, controls

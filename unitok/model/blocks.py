@@ -18,7 +18,7 @@ from jax import lax
 from unitok.config import ModelConfig
 from unitok.model import attention, losses
 from unitok.model.attention import Context, attend, merge_heads
-from unitok.model.layers import dropout, mlp, rms_norm, table_product, table_rows
+from unitok.model.layers import dot, dropout, mlp, rms_norm, table_product, table_rows
 from unitok.model.positions import relative_bias, rotary_angles
 from unitok.sharding import BATCH, constrain
 from unitok.vocabulary import Vocabulary
@@ -53,11 +53,21 @@ class Blocks:
     config: ModelConfig
     sizes: TableSizes
 
-    def logits(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """float32 [..., V]; rows past the real ids at -1e9."""
+    def logits(
+        self, params: Params, hidden: jax.Array, span: tuple[int, int] | None = None
+    ) -> jax.Array:
+        """float32 [..., V]; rows past the real ids at -1e9. span: of the ids first to last - 1 only."""
         dtype = jnp.dtype(self.config.dtype)
-        scores = table_product(hidden.astype(dtype), self._head_table(params)) * self._head_scale
-        return jnp.where(jnp.arange(self.sizes.rows) < self.sizes.real, scores, losses.NEVER)
+        x = hidden.astype(dtype)
+        if span is not None:
+            rows = lambda table_VD: table_VD[span[0] : span[1]]  # noqa: E731
+            scores = table_product(x, jax.tree.map(rows, self._head_table(params)))
+        elif "head_DV" in params:  # as `CachedDecoder.unstacked` lays it
+            scores = dot(x, params["head_DV"].astype(dtype), ((x.ndim - 1,), (0,)))
+        else:
+            scores = table_product(x, self._head_table(params))
+        real = jnp.arange(*(span or (0, self.sizes.rows))) < self.sizes.real
+        return jnp.where(real, scores * self._head_scale, losses.NEVER)
 
     def _embed(
         self, params: Params, ids_BT: jax.Array, modality_BT: jax.Array, key: jax.Array | None
