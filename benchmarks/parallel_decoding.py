@@ -1,6 +1,7 @@
 """Masked parallel decoding (MaskGIT) beside autoregressive decoding: speed and quality on one checkpoint.
 
     python benchmarks/parallel_decoding.py                     trains a small run first, about 5 minutes
+    python benchmarks/parallel_decoding.py --init=runs/demo    starts from a demo run, which draws already
     python benchmarks/parallel_decoding.py --checkpoint=DIR    a run that this file trained before
 
 The run learns to draw scikit-learn's digits both ways, in equal shares: token after token (seq2seq),
@@ -24,11 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from unitok.config import Config, ObjectiveConfig
+from unitok.config import Config, ObjectiveConfig, TokenizerConfig
 from unitok.configs import demo
 from unitok.data.sources import build_source
 from unitok.eval import judge
 from unitok.predictor import Predictor, Request
+from unitok.run import read_run
 from unitok.train import loop
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -38,9 +40,19 @@ METHODS: dict[str, dict[str, Any]] = {
 GEOMETRY = {"height": 8, "width": 8, "channels": 1}
 
 
-def config(steps: int, workdir: str) -> Config:
-    """The demo's digits and tokenizer; the one task of drawing, under both objectives."""
+def config(steps: int, workdir: str, init: str | None) -> Config:
+    """The demo's digits and tokenizer; the one task of drawing, under both objectives. init: a demo run whose
+    weights and tokenizer are taken over."""
     base = demo.get_config()
+    if init is not None:
+        image = TokenizerConfig(name="image", path=f"{init}/tokenizers/image")
+        base = dataclasses.replace(
+            base,
+            init_from=init,
+            model=read_run(init).config.model,
+            tokenizers={**base.tokenizers, "image": image},
+            optimizer=dataclasses.replace(base.optimizer, warmup_steps=steps // 10),
+        )
     draw = dataclasses.replace(base.tasks["draw"], weight=1.0, condition_dropout=0.0)
     masked = ObjectiveConfig(kind="cross_modal", options={"bidirectional": 1.0})
     return dataclasses.replace(
@@ -107,12 +119,13 @@ def compare(predictor: Predictor, reader: judge.Judge, images: int, reps: int) -
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", metavar="DIR", help="a run trained by this file before")
+    parser.add_argument("--init", metavar="DIR", help="a demo run to start from")
     parser.add_argument("--steps", type=int, default=600, help="of the training")
     parser.add_argument("--images", type=int, default=512, help="drawn by each method")
     parser.add_argument("--reps", type=int, default=3, help="turns that are timed")
     args = parser.parse_args()
     folder = tempfile.TemporaryDirectory(prefix="parallel-")
-    run_config = config(args.steps, args.checkpoint or folder.name)
+    run_config = config(args.steps, args.checkpoint or folder.name, args.init)
     if args.checkpoint is None or not (Path(args.checkpoint) / "config.json").is_file():
         loop.train(run_config)
     predictor = Predictor.load(run_config.workdir)

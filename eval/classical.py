@@ -41,13 +41,14 @@ class Rival:
 
 
 def image_rivals(images: Sequence[Image], bits: float) -> list[Rival]:
-    """WebP and JPEG (and AVIF from 64 pixels on) at about `bits` an image, of images of one shape.
+    """WebP, JPEG and AVIF at about `bits` an image, of images of one shape.
 
-    Several small images go into one mosaic: a JPEG of a single 8 x 8 image is nearly all header.
+    Several small images go into one mosaic: a JPEG of a single 8 x 8 image is nearly all header. (So is
+    an AVIF, of which there is none for a small image alone.)
     """
     height, width, _ = images[0].pixels.shape
     small = max(height, width) <= MOSAIC_SIDE
-    codecs = ("WEBP", "JPEG") if small else ("WEBP", "JPEG", "AVIF")
+    codecs = ("WEBP", "JPEG") if small and len(images) == 1 else ("WEBP", "JPEG", "AVIF")
     sheet = mosaic(images) if small and len(images) > 1 else None
     rivals = []
     for codec in codecs:

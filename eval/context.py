@@ -133,7 +133,7 @@ class TaskContext:
         order = np.random.default_rng([self.settings.seed, 2]).permutation(count)
         donor = np.empty(count, int)
         donor[order] = np.roll(order, 1)  # one cycle: nobody keeps his own
-        taken = []
+        taken: list[Mapping[str, Any]] = []
         for i in range(count):
             fields = [f for f in self.input_fields(self.template(i)) if f.modality != TEXT]
             other = self.records[donor[i]]
@@ -262,6 +262,7 @@ def metric(
         "key": key, "name": name, "value": estimate.value, "low": estimate.low, "high": estimate.high,
         "items": estimate.items, "unit": unit, "lower": key in LOWER, "baseline": named(baseline),
         "bound": named(bound), "yardstick": None, "note": note,
+        "parts": None if estimate.parts is None else estimate.parts.tolist(),
     }  # fmt: skip
 
 

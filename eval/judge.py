@@ -114,9 +114,9 @@ def stack(images: Sequence[Any], size: tuple[int, int, int]) -> np.ndarray:
         if isinstance(image, Image) and pixels.shape[2] > size[2]:
             pixels = pixels.mean(axis=2, keepdims=True)
         if isinstance(image, Series):  # a channel that one series lacks is an empty plane
-            planes = np.zeros(size, np.uint8)
-            planes[..., : pixels.shape[2]] = pixels[..., : size[2]]
-            pixels = planes
+            whole = np.zeros(size, np.uint8)
+            whole[..., : pixels.shape[2]] = pixels[..., : size[2]]
+            pixels = whole
         row[:] = pixels / 127.5 - 1
     return out
 

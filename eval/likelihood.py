@@ -32,6 +32,16 @@ def nats(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[np.ndarray]:
     """-log p of each asked label (weight > 0), under its target modality's mask: float64 [labels] an example."""
+    scores = by_label(lambda batch: _log_probs(model, params, batch), examples, progress)
+    return [-score for score in scores]
+
+
+def by_label(
+    compute: Callable[[Batch], Any],
+    examples: Sequence[Example],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[np.ndarray]:
+    """What `compute` gives for each asked label, from [R, T, ...]: float64 [labels, ...] an example."""
     lengths = np.array([(len(e.inputs), len(e.labels)) for e in examples]).reshape(-1, 2)
     shape = tuple(bucket(max(MIN_LENGTH, int(n)), LENGTHS) for n in lengths.max(axis=0, initial=1))
     placed = packing.pack(lengths, shape)  # type: ignore[arg-type]
@@ -42,7 +52,7 @@ def nats(
         rows = placed[chosen] - first
         part = [examples[int(i)] for i in chosen]
         batch = Batch(**packing.gather(part, rows, ROWS, shape))  # type: ignore[arg-type]
-        scores = -np.asarray(_log_probs(model, params, batch), np.float64)
+        scores = np.asarray(compute(batch), np.float64)
         used = np.zeros(ROWS, int)
         for index, row, example in zip(chosen, rows, part):  # examples of a row lie in order
             stretch = scores[row, used[row] : used[row] + len(example.labels)]

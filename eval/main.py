@@ -13,8 +13,10 @@ EXAMPLES = """\
 examples:
   python eval/main.py --checkpoint=runs/demo
   unitok eval --checkpoint=runs/demo --tasks=recognise,draw --items=100 --out=look
+  unitok eval --checkpoint=runs/demo --probes=all
+  unitok eval --checkpoint=runs/demo,runs/other --out=runs/compared
 
-Writes OUT/metrics.json and OUT/report.html (OUT: the run's folder `report`). The same command again goes
+Writes OUT/metrics.json, OUT/report.html and OUT/model-card.md (OUT: the run's folder `report`). The same command again goes
 on where it was. Exit codes: 0 done, 1 failed while running, 2 wrong usage or input.
 """
 
@@ -37,8 +39,15 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder of a run")
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="DIR", help="folder of a run; A,B compares several"
+    )
     parser.add_argument("--tasks", metavar="A,B", help="these tasks only")
+    parser.add_argument(
+        "--probes",
+        metavar="A,B",
+        help="all, none or names (default: the config's, else the cheap ones)",
+    )
     parser.add_argument("--out", metavar="DIR", help="where to write (default: DIR/report)")
     parser.add_argument("--items", type=int, metavar="N", help="at most so many items a task")
     parser.add_argument("--step", type=int, metavar="N", help="this step (default: the newest)")
@@ -60,11 +69,17 @@ def main(argv: list[str]) -> int:
     settings = Settings(
         items=flags.items, seed=flags.seed, temperature=flags.temperature, guidance=flags.guidance
     )
-    tasks = [name.strip() for name in flags.tasks.split(",")] if flags.tasks else None
+    tasks, probes = _listed(flags.tasks), _listed(flags.probes)
     with Progress() as say:
-        page = runner.evaluate(flags.checkpoint, flags.out, tasks, settings, flags.step, say)
+        page = runner.evaluate(
+            flags.checkpoint, flags.out, tasks, settings, flags.step, say, probes
+        )
     print(f"the report is in {page}")
     return 0
+
+
+def _listed(names: str | None) -> list[str] | None:
+    return [name.strip() for name in names.split(",")] if names else None
 
 
 class Progress:

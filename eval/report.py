@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unitok.eval import figures
+from unitok.eval.probes import findings
 
 CARDS = 6
 BESIDE = ("baseline", "bound", "yardstick")  # what stands beside a score
@@ -28,33 +29,46 @@ def render(
     now: datetime | None = None,
 ) -> str:
     """The page as a string. curves: panel -> curve name -> [(step, value)]; now: the time printed in the header."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    folder = Path(__file__).parent / "templates"
-    environment = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(score=score, interval=interval, count=lambda n: f"{n:,}")
     panels = [
         {"title": title, "names": list(lines), "svg": figures.line_chart(lines, "step", "")}
         for title, lines in (curves or {}).items()
         if lines
     ]
     tasks = results["tasks"]
-    return environment.get_template("report.html").render(
-        results=results,
-        run=results["run"],
-        tasks=tasks,
-        groups=grouped(tasks),
-        rows={name: metric_rows(task["metrics"]) for name, task in tasks.items()},
-        sections=results.get("sections", {}),
-        headline=headline(tasks),
-        unfolded=len(tasks) <= UNFOLDED,
-        panels=panels,
-        config=json.dumps(config, indent=2, ensure_ascii=False) if config else "",
-        when=(now or datetime.now()).strftime("%-d %B %Y, %H:%M"),
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            results=results,
+            run=results["run"],
+            tasks=tasks,
+            groups=grouped(tasks),
+            rows={name: metric_rows(task["metrics"]) for name, task in tasks.items()},
+            probes=results.get("probes", {}),
+            headline=headline(tasks),
+            unfolded=len(tasks) <= UNFOLDED,
+            panels=panels,
+            config=json.dumps(config, indent=2, ensure_ascii=False) if config else "",
+            when=(now or datetime.now()).strftime("%-d %B %Y, %H:%M"),
+        )
     )
+
+
+def environment() -> Any:
+    """Jinja over the folder of templates, with the pages' filters."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = Path(__file__).parent / "templates"
+    found = Environment(
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    found.filters.update(score=score, interval=interval, count=lambda n: f"{n:,}")
+    found.filters.update(
+        cell=findings.cell, span=findings.span, shown=findings.shown, score_rows=findings.score_rows,
+        chart=figures.line_chart,
+    )  # fmt: skip
+    return found
 
 
 # ---- numbers as a reader wants them -----------------------------------------------------------

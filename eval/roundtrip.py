@@ -85,8 +85,8 @@ def load_tokenizer(modality: str, folder: str | None, variant: str | None = None
     if folder is None:
         shipped = registry.tokenizer_class(modality).variants()
         if variant not in shipped:
-            there = ", ".join(shipped) or "none"
-            raise InputError(f"--variant: {modality} has no {variant!r}; there are: {there}")
+            names = ", ".join(shipped) or "none"
+            raise InputError(f"--variant: {modality} has no {variant!r}; there are: {names}")
         return registry.build(modality, variant=variant)
     if variant is not None:
         raise InputError("roundtrip: give either --tokenizer or --variant")

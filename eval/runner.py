@@ -1,9 +1,10 @@
 """Evaluating a run: each task's cost and scores beside their baselines and bounds; results task by task on disk.
 
     OUT/tasks/NAME.json    a finished task, under an identity of all that it depends on
-    OUT/sections/NAME.json a finished section (`sections.py`), likewise
     OUT/metrics.json       the numbers of all
     OUT/report.html        the page
+    OUT/model-card.md      the same for the Hugging Face Hub
+    OUT/probes/            finished probes (`unitok.eval.probes`)
 
 A task whose file carries the same identity is not evaluated again, so that an interrupted evaluation goes
 on where it was. Nothing in metrics.json depends on the clock.
@@ -15,7 +16,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ import numpy as np
 
 from unitok.config import to_dict
 from unitok.errors import InputError
-from unitok.eval import baselines, fidelity, figures, likelihood, report, scorers, sections
+from unitok.eval import baselines, fidelity, figures, likelihood, model_card, report, scorers
 from unitok.eval.context import SAMPLES, Say, Settings, TaskContext, metric
+from unitok.eval.probes import registry as probing
 from unitok.eval.scores_tokenizer import score_tokenizer
 from unitok.interfaces import Example
 from unitok.metrics import bootstrap
@@ -35,7 +37,7 @@ from unitok.sequence import TEXT, parts
 
 FORMAT = 2
 BATCH_SIZES = (64,)  # generation is padded to one size: few compilations
-SUBSTANCE = ("samples", "pairs", "figures", "blocks")  # what is in the page, not in metrics.json
+SUBSTANCE = ("samples", "pairs", "figures", "parts")  # what is in the page, not in metrics.json
 
 
 def evaluate(
@@ -45,16 +47,19 @@ def evaluate(
     settings: Settings | None = None,
     step: int | None = None,
     say: Say = print,
+    probes: Sequence[str] | None = None,
 ) -> Path:
     """Evaluate the run folder `checkpoint`; writes into `out` (None: its folder `report`) and gives the page's path.
 
-    tasks: names, None for all. Raises InputError for a folder that is no run, or a task it does not have.
+    tasks: names, None for all. probes: names, None for the config's. Raises InputError for a folder that is no run, or a task it does not have.
     """
     run = read_run(checkpoint)
     settings = settings or Settings()
     if settings.items is None:
         settings = dataclasses.replace(settings, items=run.config.eval_items)
     names = _names(run, tasks)
+    probes = run.config.eval_probes if probes is None else probes
+    probing.chosen(probes)  # a wrong name is refused before anything is computed
     say(f"loading {run.path}")
     predictor = Predictor.load(run.path, step=step)
     predictor.batch_sizes = BATCH_SIZES
@@ -64,7 +69,6 @@ def evaluate(
         "run": about(run, predictor),
         "tasks": {},
         "tokenizers": {},
-        "sections": {},
     }
     judges: dict[Any, Any] = {}
     weights = _weights_hash(predictor)
@@ -82,16 +86,18 @@ def evaluate(
             found = evaluate_task(task, judges)
             _write(file, {"identity": identity, "result": found})
         results["tasks"][task.name] = found
+    identity_of = lambda task: _identity(task, weights)  # noqa: E731
+    scores_of = lambda task: evaluate_task(task, judges)  # noqa: E731
+    results["probes"] = probing.run_all(contexts, probes, folder, identity_of, _kept, scores_of)
     results["tokenizers"] = _tokenizers(contexts, folder)
-    for section in sections.SECTIONS:
-        if section.applies(contexts):
-            results["sections"][section.name] = _section(section, contexts, folder, weights)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", _without(results, SUBSTANCE))
     curves = report.read_curves(run.path / "metrics.jsonl")
     page = report.render(results, curves, to_dict(run.config))
     (folder / "report.html").write_text(page, encoding="utf-8")
-    for line in report.lines(results):
+    card = model_card.write(results, run.config, _command(run, settings, tasks, probes))
+    (folder / "model-card.md").write_text(card, encoding="utf-8")
+    for line in [*report.lines(results), *probing.lines(results["probes"])]:
         say(line)
     return folder / "report.html"
 
@@ -100,7 +106,7 @@ def evaluate_task(task: TaskContext, judges: dict[Any, Any] | None = None) -> di
     """Bits per token, and the scores that the task's target and metrics ask for."""
     template = task.config.templates[0]
     scorer = scorers.choose(task)
-    bits, costs = _bits(task)
+    bits, costs = _bits(task) if task.kind != "contrastive" else ({}, [])
     if scorer.score is None:
         scores = _bits_alone(task, costs)
     else:
@@ -112,6 +118,9 @@ def evaluate_task(task: TaskContext, judges: dict[Any, Any] | None = None) -> di
         "source": task.config.source,
         "split": task.config.eval_split,
         "items": len(task.items),
+        "of": _hash(
+            to_dict(task.run.config.sources[task.config.source]), task.config.eval_split, task.items
+        ),
         "available": len(task.test),
         "objective": task.kind,
         "target": task.target_modality or "mixed",
@@ -253,19 +262,6 @@ def _tokenizers(contexts: Sequence[TaskContext], folder: Path) -> dict[str, Any]
     return found
 
 
-def _section(
-    section: sections.Section, contexts: Sequence[TaskContext], folder: Path, weights: str
-) -> dict[str, Any]:
-    identity = _hash(section.name, section.version, [_identity(task, weights) for task in contexts])
-    file = folder / "sections" / f"{section.name}.json"
-    found = _finished(file, identity)
-    if found is None:
-        contexts[0].say(f"section: {section.name}")
-        found = section.run(contexts)
-        _write(file, {"identity": identity, "result": found})
-    return found
-
-
 # ---- the run, and what is finished -------------------------------------------------------------
 
 
@@ -288,6 +284,17 @@ def about(run: Run, predictor: Predictor) -> dict[str, Any]:
             ],
         },
     }
+
+
+def _command(
+    run: Run, settings: Settings, tasks: Sequence[str] | None, probes: Sequence[str] | None
+) -> str:
+    """That evaluates the same again."""
+    words = [f"python eval/main.py --checkpoint={run.path.name} --seed={settings.seed}"]
+    words += [f"--items={settings.items}"] if settings.items else []
+    words += [f"--tasks={','.join(tasks)}"] if tasks else []
+    words += [f"--probes={','.join(probes)}"] if probes is not None else []
+    return " ".join(words)
 
 
 def _names(run: Run, tasks: Sequence[str] | None) -> list[str]:
@@ -332,12 +339,29 @@ def _finished(file: Path, identity: str) -> dict[str, Any] | None:
     return None
 
 
+def _kept(file: Path, identity: Any, make: Callable[[], Any]) -> Any:
+    """What `file` holds under this identity, None included; else what `make` gives, kept there."""
+    key = _hash(FORMAT, identity)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        if stored["identity"] == key:
+            return stored["result"]
+    result = make()
+    _write(file, {"identity": key, "result": result})
+    return result
+
+
 def _write(file: Path, content: Mapping[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, content)
 
 
-def _without(tree: Any, names: Sequence[str]) -> Any:
+def _without(tree: Any, names: Sequence[str], named: bool = False) -> Any:
+    """`tree` less the keys `names`; what tasks and tokenizers are called (named) does not matter."""
     if isinstance(tree, dict):
-        return {k: _without(v, names) for k, v in tree.items() if k not in names}
+        return {
+            k: _without(v, names, k in ("tasks", "tokenizers") and not named)
+            for k, v in tree.items()
+            if named or k not in names
+        }
     return [_without(v, names) for v in tree] if isinstance(tree, list) else tree

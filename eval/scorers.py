@@ -20,6 +20,7 @@ from unitok.eval import (
     scores_text,
 )
 from unitok.eval.context import TaskContext
+from unitok.eval.probes import retrieval
 from unitok.metrics import graphs
 from unitok.sequence import TEXT
 
@@ -43,6 +44,7 @@ BY_TARGET = {
     "coord": Scorer(scores_boxes.NAMES, lambda task, _: scores_boxes.score_boxes(task)),
 }
 NUMBER = Scorer(scores_number.NAMES, lambda task, _: scores_number.score_numbers(task))
+PAIRS = Scorer(frozenset(), lambda task, _: retrieval.score_pairs(task))
 WORDS = Scorer(scores_text.NAMES, lambda task, _: scores_text.score_text(task))
 JUDGED = Scorer(scores_judged.NAMES, scores_judged.score_judged)
 
@@ -66,6 +68,8 @@ def choose(task: TaskContext) -> Scorer:
 
 def _choose(task: TaskContext, wanted: set[str]) -> Scorer:
     target = task.target_modality
+    if task.kind == "contrastive":
+        return PAIRS
     if wanted == {"bits"} or task.kind not in ("seq2seq", "prefix"):
         return BITS
     if task.kind == "prefix":

@@ -122,7 +122,7 @@ def segment_html(segment: Segment, request: Request) -> str:
     shown = figures.show(value)
     if shown["kind"] == "text":
         return f'<div class="text">{html.escape(shown["text"])}</div>'
-    if shown["kind"] == "svg":
+    if shown["kind"] == "svg" and isinstance(value, Series | Graph):
         return f'{shown["svg"]}<div class="note">{_facts(value)} {_save(value)}</div>'
     if shown["kind"] == "audio":
         save = f'<a class="save" download="sound.wav" href="{shown["uri"]}">WAV</a>'

@@ -90,9 +90,9 @@ def world():
 
 @pytest.fixture(scope="module")
 def greedy(world):
-    """208 prompts answered greedily: (prompts, ids, log_prob) by batch."""
+    """416 prompts answered greedily: (prompts, ids, log_prob) by batch."""
     target, found = world.target("mixed"), []
-    for seed in range(13):
+    for seed in range(26):
         prompts = world.prompts(seed)
         found.append((prompts, *world.decode(target, Plan(LENGTH), prompts, controls())))
     return found

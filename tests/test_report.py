@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from unitok.eval import figures, report
+from unitok.eval.context import metric
+from unitok.eval.probes import findings
+from unitok.metrics.bootstrap import Estimate
 from unitok.values import Audio, Boxes, Graph, Image, Series
 from unitok.vocabulary import Vocabulary
 
@@ -96,23 +99,22 @@ def results() -> dict[str, Any]:
         for b in vocabulary.blocks
     ]
     return {
-        "format": 2, "tasks": {"read <x>": task}, "tokenizers": {}, "sections": {"probe": section(sample)},
+        "format": 2, "tasks": {"read <x>": task}, "tokenizers": {}, "probes": {"some": probe()},
         "run": {"name": "a & b", "folder": "r", "step": 2, "steps": 2000, "parameters": 1234567, "ema": True,
                 "vocabulary": {"size": vocabulary.size, "fingerprint": "f", "blocks": blocks}},
     }  # fmt: skip
 
 
-def section(sample: dict[str, Any]) -> dict[str, Any]:
-    """One block of every kind that `sections.py` names."""
-    svg = figures.forecast_svg(np.ones((9, 1)), np.ones((3, 1)), np.ones((4, 3, 1)))
-    blocks = [
-        {"kind": "table", "title": "T<1>", "head": ["a", "b"], "rows": [["x <y>", 0.25]], "note": "n"},
-        {"kind": "figure", "title": "", "svg": svg, "names": ["one <1>"], "note": ""},
-        {"kind": "matrix", "title": "", "labels": ["r"], "columns": ["c"], "values": [[0.87]], "note": ""},
-        {"kind": "samples", "title": "", "samples": [sample], "wide": True, "note": ""},
-        {"kind": "text", "title": "", "text": "plain <b>", "note": ""},
-    ]  # fmt: skip
-    return {"title": "A probe <p>", "about": "what <it> is", "blocks": blocks}
+def probe() -> dict[str, Any]:
+    """A probe's findings with everything that they may hold."""
+    cells = ["x <y>", findings.number(Estimate(0.25, 0.2, 0.3, 9), "%"), findings.number(None)]
+    found = findings.findings(
+        "of <this>",
+        [metric("gap <m>", Estimate(0.1, 0.0, 0.2, 9), "%", ("chance <c>", 0.5))],
+        [findings.table("T<1>", ["a", "b", "c"], [cells], "n <t>")],
+        [findings.chart("C <2>", {"one <1>": ([0.0, 1.0], [1.0, 2.0])}, "x", "y")],
+    )
+    return {"title": "A probe <p>", "about": "what <it> is", "tasks": {"read <x>": found}}
 
 
 CURVES = {"training: loss": {"text": [(1.0, 3.0), (2.0, 2.0)], "im<g>": [(1.0, 1.0)]}}
@@ -134,7 +136,8 @@ def test_page_is_well_formed_and_fetches_nothing() -> None:
         "Somebody <2020>",
         "A probe <p>",
         "x <y>",
-        "plain <b>",
+        "chance <c>",
+        "20.0 to 30.0",
     ):
         assert wanted in page.text, f"the page does not say {wanted}"
     assert VALUES["text"] in page.text  # as text, not as a tag

@@ -104,8 +104,10 @@ class AudioTokenizer(BaseTokenizer):
         return cls(codes_per_frame=codes_per_frame, weights=fitted)
 
     @classmethod
-    def build(cls, **options: Any) -> Self:
+    def build(cls, variant: str | None = None, **options: Any) -> Self:
         """The shipped weights. codes_per_frame: 4 (default) or 8."""
+        if variant is not None:
+            return super().build(variant, **options)
         if set(options) <= {"codes_per_frame"} and (DEFAULTS / cls.name / HEADER_FILE).is_file():
             shipped = cls.load(DEFAULTS / cls.name)
             wanted = options.get("codes_per_frame", shipped.codes_per_frame)

@@ -33,10 +33,10 @@ BANDS = len(EDGES) - 1
 SHAPES = CODES // 2
 COMPANDING, POWER_FLOOR = 0.15, 1e-8  # envelopes are powers to this exponent: between linear and dB
 BEAM = 4
-FILL = 0.02  # a band's noise at the most, in the mean power of a band
+FILL = 0.01  # a band's noise at the most, in the mean power of a band
 
 WIDTHS = np.diff(EDGES).astype(np.float32)
-NOISE = np.random.default_rng(0).choice(np.float32([-1, 1]), (256, FRAME))
+NOISE = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), (256, FRAME))
 IN_BAND = np.repeat(np.eye(BANDS, dtype=np.float32), np.diff(EDGES), axis=0)  # [N, B]
 
 

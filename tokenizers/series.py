@@ -57,8 +57,10 @@ class SeriesTokenizer(BaseTokenizer):
         return {"mode": self.mode}
 
     @classmethod
-    def build(cls, layout: str = "asinh", **options: Any) -> Any:
+    def build(cls, variant: str | None = None, *, layout: str = "asinh", **options: Any) -> Any:
         """layout 'asinh' (options: mode) or 'chronos'."""
+        if variant is not None:
+            return super().build(variant, layout=layout, **options)
         if layout not in ("asinh", "chronos"):
             raise ValueError(f"series: layout {layout!r} is neither 'asinh' nor 'chronos'")
         return cls(**options) if layout == "asinh" else ChronosTokenizer(**options)

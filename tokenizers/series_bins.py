@@ -21,6 +21,7 @@ ZERO = K // 2  # the bin centred on the location
 REACH = 1000.0
 STEP = 2 * np.arcsinh(REACH) / K
 TABLE = np.sinh((np.arange(K) - ZERO) * STEP)  # u at the centre of each bin, float64 [K]
+SHARE = np.float32(0.25)  # of the mean distance: a power of two, so that scaling stays exact
 U_MAX = 0.999 * np.sinh((K / 2 - 0.5) * STEP)  # largest |u| sure to lie inside the bins (992)
 MISSING = -1
 BLOCK = 128 * 1024  # values worked on at a time: about what the caches hold
@@ -75,9 +76,12 @@ class Summary:
 
 
 def location_scale(x_RT: np.ndarray, summary: Summary) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Median and mean distance from it (raised where a spike would leave the bins), float32 [R] each,
-    and x - location [R, T], which `bins` needs too.
+    """Median and a quarter of the mean distance from it (raised where a spike would leave the bins),
+    float32 [R] each, and x - location [R, T], which `bins` needs too.
 
+    A smaller scale spends more bins near the location and none less finely elsewhere, down to where the
+    reach of 1,000 scales is wanted: a quarter gives 47.0 dB for 45.1 with the whole distance (median of
+    exchange-rate), 43.9 for 41.3 on its worst series, and still 250 mean distances either way.
     The scale is 0 for a constant row, whose values are then the location exactly.
     """
     location_R = summary.median()
@@ -93,7 +97,8 @@ def location_scale(x_RT: np.ndarray, summary: Summary) -> tuple[np.ndarray, np.n
         for row in np.flatnonzero(spread_R > WIDE):
             distance_T = np.abs(x_RT[row].astype(np.float64) - float(location_R[row]))
             total_R[row] = np.nansum(distance_T)
-    scale_R = np.maximum(total_R / np.maximum(summary.counts_R, 1), spread_R / U_MAX)
+    mean_R = total_R / np.maximum(summary.counts_R, 1)
+    scale_R = np.maximum(SHARE * mean_R, spread_R / U_MAX)
     scale_R = np.minimum(np.maximum(scale_R, FLOAT_TINY), FLOAT_MAX)
     scale_R[spread_R == 0] = 0
     return location_R, scale_R.astype(np.float32), away_RT

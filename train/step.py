@@ -22,6 +22,7 @@ from unitok.checkpoint import State
 from unitok.config import Config
 from unitok.interfaces import Batch
 from unitok.model import EncoderDecoder
+from unitok.model.contrastive import pair_tasks
 from unitok.sharding import BATCH, batch_sharding, param_shardings
 from unitok.train import optim
 
@@ -33,6 +34,7 @@ class Steps:
 
     def __init__(self, model: EncoderDecoder, config: Config, mesh: Any) -> None:
         self.model, self.config, self.mesh = model, config, mesh
+        self.pairs = pair_tasks(config)
         self.optimizer = optim.make_optimizer(config.optimizer, config.steps)
         self.schedule = optim.schedule(config.optimizer, config.steps)
         self.shardings = param_shardings(mesh, jax.eval_shape(self._init))
@@ -126,7 +128,7 @@ class Steps:
 
         def part_loss(params: Any, part: tuple[Batch, jax.Array], key: jax.Array) -> Any:
             dropout_key = key if self.config.model.dropout else None
-            return self.model.loss(params, part[0], loss_config, dropout_key, part[1])
+            return self.model.loss(params, part[0], loss_config, dropout_key, part[1], self.pairs)
 
         gradient = jax.value_and_grad(part_loss, has_aux=True)
         if count == 1:
@@ -157,5 +159,5 @@ class Steps:
     def _validate(self, params: Any, batch: Batch) -> Metrics:
         """Sums over the batch by modality; nats, no smoothing, no dropout."""
         plain = dataclasses.replace(self.config.loss, label_smoothing=0.0)
-        _, metrics = self.model.loss(params, batch, plain)
-        return {name: metrics[name] for name in ("nll_M", "tokens_M", "correct_M")}
+        _, metrics = self.model.loss(params, batch, plain, pairs=self.pairs)
+        return {name: x for name, x in metrics.items() if name != "z_loss"}

@@ -67,15 +67,27 @@ def matmul_roof(dtype: str) -> float:
 
 
 def by_modality(names: tuple[str, ...], metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """nll and accuracy a token of each modality that had any, and nll over all. Arrays [M], in sums."""
+    """nll and accuracy a token of each modality that had any, and nll over all; of contrastive pairs, where there
+    are any, nll and recall at 1 a pair (nll_all is theirs where nothing else is asked). Arrays [M], in sums."""
     nll_M, tokens_M, correct_M = (
         np.asarray(metrics[k]) for k in ("nll_M", "tokens_M", "correct_M")
     )
     seen = [i for i in range(len(names)) if tokens_M[i] > 0]
-    return {
+    pairs = float(metrics.get("pairs", 0))
+    of_pairs = {}
+    if pairs:
+        of_pairs["contrastive"] = {
+            "nll": float(metrics["pair_nll"]) / pairs,
+            "recall": float(metrics["pair_hits"]) / pairs,
+            "pairs": pairs,
+            "left_out": float(metrics["pairs_left_out"]),
+        }
+    total = float(tokens_M.sum())
+    only_pairs = of_pairs["contrastive"]["nll"] if pairs and not total else 0.0
+    return of_pairs | {
         "nll": {names[i]: float(nll_M[i] / tokens_M[i]) for i in seen},
         "accuracy": {names[i]: float(correct_M[i] / tokens_M[i]) for i in seen},
-        "nll_all": float(nll_M.sum() / max(tokens_M.sum(), 1e-9)),
+        "nll_all": float(nll_M.sum()) / total if total else only_pairs,
     }
 
 
@@ -164,6 +176,8 @@ class Recorder:
     def _show(self, step: int, row: Mapping[str, Any]) -> None:
         losses = " ".join(f"{name} {value:.3f}" for name, value in row["nll"].items())
         line = f"step {step}/{self.steps}  nll {losses}"
+        if "contrastive" in row:
+            line += f" pairs {row['contrastive']['nll']:.3f}"
         if "tokens_per_s" in row:
             line += f"  {row['tokens_per_s']:,.0f} tok/s"
             if "roof_share" in row:

@@ -72,6 +72,7 @@ class TokenizerConfig:
 class SourceConfig:
     """One data set as data: which reader, where, which fields, which split rule. `options` go to the reader.
 
+    about: what it is and where from; licence: the terms its owner gives; both are quoted in the model card.
     path may hold ${NAME}: an environment variable. Splits are the reader's own names.
     """
 
@@ -81,6 +82,8 @@ class SourceConfig:
     label_names: dict[str, list[str]] = field(
         default_factory=dict
     )  # field -> text of integer labels
+    about: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +98,15 @@ class Template:
 class ObjectiveConfig:
     """How a tokenized example becomes (inputs, targets). kind names a function of `objectives.py`."""
 
-    kind: str = "seq2seq"  # seq2seq | prefix | next_token | span_corruption | cross_modal
+    kind: str = (
+        "seq2seq"  # seq2seq | prefix | next_token | span_corruption | cross_modal | contrastive
+    )
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         one_of(
             self.kind,
-            ("seq2seq", "prefix", "next_token", "span_corruption", "cross_modal"),
+            ("seq2seq", "prefix", "next_token", "span_corruption", "cross_modal", "contrastive"),
             "objective.kind",
         )
 
@@ -291,6 +296,7 @@ class Config:
     workdir: str | None = None  # None: runs/NAME
     report: bool = False  # evaluate and write the report when training ends
     eval_items: int | None = None  # a cap on every task's evaluated items
+    eval_probes: list[str] | None = None  # of the report; None: the cheap ones; ["all"], ["none"]
 
     def __post_init__(self) -> None:
         check(self.steps > 0, "steps", f"want a positive number, got {self.steps}")

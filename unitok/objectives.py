@@ -5,6 +5,7 @@
     next_token        inputs and targets as one causal stretch             Radford et al. 2019
     span_corruption   the masked spans of the targets: UL2's R, S and X    Tay et al. 2022, UL2
     cross_modal       a random part of the targets given another part      Mizrahi et al. 2023, 4M
+    contrastive       the embedding of the targets given the inputs'         Radford et al. 2021, CLIP
 
 The inputs are context and stay whole; what is cut up or masked is the targets. A masked span is seen
 as one sentinel: its contents never. In values with axes of their own (images, audio, series) what is
@@ -51,11 +52,13 @@ def build(config: ObjectiveConfig, vocabulary: Vocabulary) -> Objective:
         "next_token": lambda _: next_token,
         "span_corruption": _span_corruption,
         "cross_modal": _cross_modal,
+        "contrastive": lambda _, **options: _contrastive(config),
     }
     known = {
         "prefix": ("shown",),
         "span_corruption": ("denoisers",),
         "cross_modal": ("bidirectional", "concentrations", "mean_span"),
+        "contrastive": ("temperature", "weight"),
     }.get(config.kind, ())
     for name in config.options:
         if name not in known:
@@ -69,7 +72,7 @@ def build(config: ObjectiveConfig, vocabulary: Vocabulary) -> Objective:
 
 def hides(config: ObjectiveConfig) -> bool:
     """Whether parts of the targets are shown as input, so that a field may not stand on both sides."""
-    return config.kind in ("prefix", "span_corruption", "cross_modal")
+    return config.kind in ("prefix", "span_corruption", "cross_modal", "contrastive")
 
 
 # ---- sequence to sequence, prefix, next token ------------------------------------------------
@@ -290,6 +293,35 @@ def _cross_modal(
         concentrations=tuple(concentrations),
         mean_span=float(mean_span),
     )
+
+
+# ---- contrastive -----------------------------------------------------------------------------
+
+
+def contrastive(
+    inputs: Tokens, targets: Tokens, target_modality: int, rng: np.random.Generator
+) -> Example:
+    """Two sides for `unitok.model.contrastive`: no label is asked. The targets lie in the decoder's row as
+    the encoder will read them, from position 0 and without EOS."""
+    side = shift(targets[:-1], -1)
+    none = np.zeros(len(side), np.float32)
+    return Example(inputs, side, side.ids, none, 0, bidirectional=True)
+
+
+def contrastive_options(config: ObjectiveConfig) -> tuple[float, float]:
+    """(temperature, weight). Raises ConfigError."""
+    temperature, weight = (
+        config.options.get(n, d) for n, d in (("temperature", 0.07), ("weight", 1.0))
+    )
+    for name, value in (("temperature", temperature), ("weight", weight)):
+        if not isinstance(value, (int, float)) or not value > 0:
+            raise ConfigError(f"objective.options.{name}: want a positive number, got {value!r}")
+    return float(temperature), float(weight)
+
+
+def _contrastive(config: ObjectiveConfig) -> Objective:
+    contrastive_options(config)
+    return contrastive
 
 
 # ---- shared ----------------------------------------------------------------------------------

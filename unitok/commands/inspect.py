@@ -104,7 +104,7 @@ def _tokenizer(tokenizer: Any) -> str:
     """Its fingerprint, and the options it was built with, as far as the line goes."""
     if tokenizer is None:
         return "-"
-    options = getattr(tokenizer, "options", dict)()
+    options: dict[str, Any] = getattr(tokenizer, "options", dict)()
     said = ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
     return f"{tokenizer.fingerprint} {said}".rstrip()
 

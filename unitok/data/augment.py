@@ -27,7 +27,7 @@ def augmented(
 
     Raises InputError for a rule that is none, or a field that is not there or holds no images.
     """
-    copies, field = rule.get("copies"), rule.get("field")
+    copies, field = rule.get("copies"), str(rule.get("field"))
     if (
         set(rule) - {"split", "field", "copies", *MOTIONS}
         or not isinstance(copies, int)

@@ -137,7 +137,7 @@ def check_task(name: str, config: TaskConfig, source: Source) -> None:
         both = {f.name for f in inputs} & {f.name for f in targets}
         if both and objectives.hides(config.objective):
             raise ConfigError(
-                f"tasks.{name}.templates: {config.objective.kind} masks the targets, but the inputs show "
+                f"tasks.{name}.templates: {config.objective.kind} asks for the targets, but the inputs show "
                 f"{', '.join(sorted(both))} too; leave it out of the inputs"
             )
         if not sequence.parts(template.targets):

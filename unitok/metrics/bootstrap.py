@@ -6,7 +6,7 @@ Axes: N items, R resamples.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import beta
@@ -17,12 +17,16 @@ FEW = 200  # of scores that have to be computed anew for each resample
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score with its interval. low <= value <= high up to the resampling's noise; items: how many it rests on."""
+    """A score with its interval. low <= value <= high up to the resampling's noise; items: how many it rests on.
+
+    parts: of each item, float64 [N, 2], where the score is the ratio of their sums: for `paired`.
+    """
 
     value: float
     low: float
     high: float
     items: int
+    parts: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 def mean(values: np.ndarray, seed: int = 0, level: float = 0.95) -> Estimate:
@@ -56,13 +60,34 @@ def ratio(
     value = float(top.sum() / bottom.sum())
     if _degenerate(top, bottom):
         low, high = _clopper_pearson(value, n, level)
-        return Estimate(value, low, high, n)
+        return Estimate(value, low, high, n, np.stack([top, bottom], axis=1))
     counts = _counts(n, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = (counts @ top) / (counts @ bottom)
     tail = (1 - level) / 2
     low, high = np.nanquantile(draws, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), n)
+    return Estimate(value, float(low), float(high), n, np.stack([top, bottom], axis=1))
+
+
+def paired(first: np.ndarray, second: np.ndarray, seed: int = 0, level: float = 0.95) -> Estimate:
+    """second - first of two scores over the same items, by their `parts` [N, 2]: items are resampled together.
+
+    Raises ValueError where the items are not as many.
+
+    >>> a, b = np.array([[1.0, 1], [0, 1], [1, 1]]), np.array([[1.0, 1], [1, 1], [1, 1]])
+    >>> round(paired(a, b).value, 3)
+    0.333
+    """
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if first.shape != second.shape or not len(first):
+        raise ValueError(f"paired: {len(first)} and {len(second)} items are not the same ones")
+    counts = _counts(len(first), seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        draws = [(counts @ x[:, 0]) / (counts @ x[:, 1]) for x in (first, second)]
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(draws[1] - draws[0], [tail, 1 - tail])
+    value = second[:, 0].sum() / second[:, 1].sum() - first[:, 0].sum() / first[:, 1].sum()
+    return Estimate(float(value), float(low), float(high), len(first))
 
 
 def of_sums(

@@ -81,7 +81,11 @@ def macro_auroc(
     hits = {k: [t == labels[k] for t in truth] for k in columns}
     return float(
         np.mean(
-            [auroc(h, probabilities_NK[:, k]) for k, h in hits.items() if any(h) and not all(h)]
+            [
+                auroc(h, probabilities_NK[:, k].tolist())
+                for k, h in hits.items()
+                if any(h) and not all(h)
+            ]
         )
     )
 

@@ -18,7 +18,7 @@ from jax import lax
 
 from unitok.config import LossConfig
 from unitok.interfaces import Batch
-from unitok.model import attention, losses
+from unitok.model import attention, contrastive, losses
 from unitok.model.blocks import Params, fold, keys_of
 from unitok.model.decoding import CachedDecoder
 from unitok.model.layers import dropout, rms_norm
@@ -101,14 +101,16 @@ class EncoderDecoder(CachedDecoder):
         loss_config: LossConfig,
         dropout_key: jax.Array | None = None,
         coefficient_BT: jax.Array | None = None,
+        pairs: tuple[contrastive.PairTask, ...] = (),
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The scalar to minimise and its parts. coefficient_BT: of the whole batch, where this is a part of it.
+        """The scalar to minimise and its parts. coefficient_BT: of the whole batch, where this is a part of it;
+        pairs: the contrastive tasks, whose loss is added, and whose sums join the metrics.
 
         metrics, float32: nll_M, tokens_M, correct_M summed over the labels of each target modality (the
         block the target is confined to, else the label's own), z_loss: the share of the z-loss in the
         scalar. nll is in nats, without smoothing.
         """
-        hidden_BTD = self._hidden(params, batch, dropout_key)
+        memory_BSD, hidden_BTD = self._hidden(params, batch, dropout_key)
         modality_BT = self.label_modality(batch.labels_BT, batch.target_modality_BT)
         M = len(self.sizes.ranges)
         if coefficient_BT is None:
@@ -117,7 +119,12 @@ class EncoderDecoder(CachedDecoder):
         scores = lax.stop_gradient(scores)
         member_BTM = (modality_BT[..., None] == jnp.arange(M)) * batch.weights_BT[..., None]
         by_modality = lambda x_BT: jnp.einsum("bt,btm->m", x_BT, member_BTM)  # noqa: E731
-        return loss, {
+        found: dict[str, jax.Array] = {}
+        if pairs:
+            second_BTD = self._second_sides(params, batch, pairs, fold(dropout_key, 2))
+            extra, found = contrastive.loss(memory_BSD, second_BTD, batch, pairs)
+            loss += extra
+        return loss, found | {
             "nll_M": by_modality(scores.nll),
             "tokens_M": jnp.sum(member_BTM, axis=(0, 1)),
             "correct_M": by_modality(scores.correct),
@@ -137,7 +144,7 @@ class EncoderDecoder(CachedDecoder):
 
     def token_log_probs(self, params: Params, batch: Batch) -> jax.Array:
         """Log-probability of each label under its target modality's mask, float32 [B, T]; 0 where its weight is 0."""
-        hidden_BTD = self._hidden(params, batch, None)
+        _, hidden_BTD = self._hidden(params, batch, None)
         _, scores = self._scores(params, hidden_BTD, batch, batch.weights_BT, LossConfig())
         return jnp.where(batch.weights_BT > 0, -scores.nll, 0.0)
 
@@ -147,7 +154,10 @@ class EncoderDecoder(CachedDecoder):
         own_BT = jnp.sum(labels_BT[..., None] >= starts, axis=-1)
         return jnp.where(target_modality_BT > 0, target_modality_BT, own_BT)
 
-    def _hidden(self, params: Params, batch: Batch, key: jax.Array | None) -> jax.Array:
+    def _hidden(
+        self, params: Params, batch: Batch, key: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Encoder output [B, S, D] and decoder output [B, T, D]."""
         keys = keys_of(key, 2)
         memory_BSD = self.encode(
             params,
@@ -157,7 +167,7 @@ class EncoderDecoder(CachedDecoder):
             batch.encoder_segments_BS,
             dropout_key=keys[0],
         )
-        return self.decode(
+        hidden_BTD = self.decode(
             params,
             memory_BSD,
             batch.encoder_segments_BS,
@@ -167,6 +177,20 @@ class EncoderDecoder(CachedDecoder):
             batch.decoder_segments_BT,
             batch.decoder_bidirectional_BT,
             dropout_key=keys[1],
+        )
+        return memory_BSD, hidden_BTD
+
+    def _second_sides(
+        self, params: Params, batch: Batch, pairs: Any, key: jax.Array | None
+    ) -> jax.Array:
+        """What the encoder makes of the pairs' second sides, which lie in the decoder's rows: [B, T, D]."""
+        return self.encode(
+            params,
+            batch.decoder_ids_BT,
+            batch.decoder_positions_BT3,
+            batch.decoder_modality_BT,
+            jnp.where(contrastive.of_tasks(batch, pairs), batch.decoder_segments_BT, 0),
+            dropout_key=key,
         )
 
     def _scores(
