@@ -152,7 +152,7 @@ def get_tasks() -> dict[str, TaskConfig]:
             yardstick=(0.99, "log-mel + logistic regression"), **noisy,
         ),
         "speaker": ask("speech", 1.0, "Who speaks? {audio}", "{speaker:text}", ["accuracy"], **noisy),
-        "speak": ask("speech", 0.8, "{speaker:text} says {label:text}", "{audio}", ["judge"]),
+        "speak": ask("speech", 0.8, "{speaker:text} says {label:text}", "{audio}", ["judge"], shows={"judge": "label"}),
         "etth1": ask(
             "etth1", 1.5, "Continue {channel:text}: {past:series}", continued, ["mse", "mae", "coverage"],
             yardstick=(0.375, "DLinear"),
