@@ -115,6 +115,7 @@ class Blind(Predictor):
         )  # fmt: skip
         order = np.random.default_rng([seed, 21]).permutation(len(values)).tolist()
         swap = Swap(name, [values[i] for i in order])
+        self._swap = swap
         self.composer = _BlindComposer(seeing.composer, swap)
         self.interpreter = _BlindInterpreter(seeing.interpreter, self.composer, swap)
 
