@@ -12,6 +12,7 @@ from unitok.errors import InputError
 from unitok.eval import (
     scores_audio,
     scores_boxes,
+    scores_count,
     scores_graph,
     scores_image,
     scores_judged,
@@ -46,6 +47,7 @@ BY_TARGET = {
 NUMBER = Scorer(scores_number.NAMES, lambda task, _: scores_number.score_numbers(task))
 PAIRS = Scorer(frozenset(), lambda task, _: retrieval.score_pairs(task))
 WORDS = Scorer(scores_text.NAMES, lambda task, _: scores_text.score_text(task))
+COUNTED = Scorer(scores_count.NAMES, lambda task, _: scores_count.score_count(task))
 JUDGED = Scorer(scores_judged.NAMES, scores_judged.score_judged)
 
 
@@ -77,13 +79,15 @@ def _choose(task: TaskContext, wanted: set[str]) -> Scorer:
     if target == TEXT:
         numeric = wanted & scores_number.NAMES if wanted else scores_number.suits(task)
         return NUMBER if numeric else WORDS
+    if "count" in wanted and target in ("audio", "series"):
+        return COUNTED
     if scores_judged.suits(task, wanted):
         return JUDGED
     return BY_TARGET.get(target, BITS)
 
 
 def _check_shows(task: TaskContext) -> None:
-    known = ["judge", *(graphs.PROPERTIES if task.target_modality == "graph" else ())]
+    known = ["judge", "count", *(graphs.PROPERTIES if task.target_modality == "graph" else ())]
     for name, field in task.config.shows.items():
         for given, there in ((name, known), (field, sorted(task.test[0]))):
             if given not in there:

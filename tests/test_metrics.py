@@ -505,3 +505,22 @@ def test_bootstrap_of_sums_and_of_items_agree_with_the_mean() -> None:
     assert items.low == pytest.approx(mean.low, abs=0.08) and items.high == pytest.approx(
         mean.high, abs=0.08
     )
+
+
+def test_events_are_counted_whatever_their_level_and_length():
+    from unitok.metrics.counting import count_bursts, count_spikes
+
+    rng = np.random.default_rng(0)
+    tone = np.sin(np.arange(320) / 3)
+    for count in range(5):
+        samples = np.concatenate(
+            [np.zeros(100), *(x for _ in range(count) for x in (tone, np.zeros(320)))]
+        )
+        noise = rng.normal(0, 0.02, len(samples))
+        for gain in (0.01, 1.0):
+            assert count_bursts(gain * (samples + (noise if count else 0)), 8000) == count
+        values = rng.normal(0, 0.05, 24)
+        values[2 : 2 + 3 * count : 3] += 3
+        assert not count or count_spikes(7 - 2 * -values) == count
+    assert count_spikes(np.full(9, 3.0)) == count_spikes(np.full(3, np.nan)) == 0
+    assert count_bursts(np.zeros(900), 8000) == count_bursts(np.zeros(0), 8000) == 0

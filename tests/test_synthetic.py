@@ -77,7 +77,7 @@ def test_graphs_have_the_properties_they_state_and_no_shape_is_on_both_sides():
 
     shapes = []
     for split in ("train", "test"):
-        records = made("graphs", split)
+        records = made("graphs", split, size=800)
         assert len(records) > 20
         for record in records:
             graph = record["graph"].to_networkx()

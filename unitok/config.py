@@ -125,7 +125,8 @@ class TaskConfig:
 
     metrics: names of `unitok.metrics.NAMES`; [] for what suits the target. yardstick: by such a name.
     shows: what a generated value has to show, with the record's field that says so: "judge" (its label, as
-    a reader trained on real values sees it), or a property of graphs ("num_components").
+    a reader trained on real values sees it), "count" (how many bursts of sound or spikes of a curve), or a
+    property of graphs ("num_components").
     """
 
     source: str  # name in Config.sources

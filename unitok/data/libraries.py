@@ -101,9 +101,10 @@ def read_tfds(path: str, options: Mapping[str, Any], split: str | None) -> Loade
             path, split=split, data_dir=limits.expand(folder) if folder else None, download=False
         )
         first = rows[0]
-    except Exception as error:  # TFDS raises many kinds, with long texts
+    except Exception as error:  # TFDS raises many kinds, with long texts of many lines
+        message = " ".join(str(error).split())[:100]
         raise InputError(
-            f"source tfds {path}: split {split!r} is not there as array_record ({str(error)[:100]}); prepare it with "
+            f"source tfds {path}: split {split!r} is not there as array_record ({message}); prepare it with "
             f"tfds.data_source({path!r}, download=True) under the extra tfds-prepare"
         ) from None
     kinds = options.get("modalities") or {}

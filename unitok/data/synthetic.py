@@ -129,9 +129,9 @@ def make_sound(kind: str, rng: np.random.Generator, seconds: float) -> Record:
 
 
 def beeps(count: int, hertz: float, seconds: float) -> np.ndarray:
-    """`count` tones of 50 ms, 80 ms apart, from the beginning on; silence after. [T] in [-1, 1]."""
+    """`count` tones of 40 ms, one every 80 ms from the beginning on; silence after. [T] in [-1, 1]."""
     samples = np.zeros(round(seconds * RATE))
-    tone = np.sin(2 * np.pi * hertz * np.arange(round(0.05 * RATE)) / RATE) * _ramps(0.05)
+    tone = np.sin(2 * np.pi * hertz * np.arange(round(0.04 * RATE)) / RATE) * _ramps(0.04)
     for start in range(count):
         first = round(start * 0.08 * RATE)
         part = samples[first : first + len(tone)]

@@ -23,6 +23,7 @@ NAMES: dict[str, str] = {
     "r2": "share of the variance explained",
     # what a small network trained on real items makes of generated ones
     "judge": "share recognised as what was asked for",
+    "count": "share of sounds or series with as many bursts or spikes as the record says",
     # images
     "psnr": "peak signal-to-noise ratio",
     "ssim": "structural similarity",
