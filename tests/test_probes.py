@@ -102,7 +102,7 @@ def small_programs() -> Iterator[None]:
         patch.setattr(likelihood, "MIN_LENGTH", 64)
         patch.setattr(conformal, "LEAST", 10)
         patch.setattr(conformal, "SPLITS", 200)
-        patch.setattr(instructions, "SHOTS", (0, 1))
+        patch.setattr(instructions, "SHOTS", (1,))
         yield
 
 
@@ -227,12 +227,7 @@ def test_instructions_and_dropped_inputs(tasks: dict[str, TaskContext]) -> None:
     found = instructions.probe(Probed(task, [task]))
     assert found is not None
     rows = found["tables"][0]["rows"]
-    assert [row[:2] for row in rows] == [
-        ["trained", "0"],
-        ["trained", "1"],
-        ["held out", "0"],
-        ["held out", "1"],
-    ]
+    assert [row[:2] for row in rows] == [["trained", "1"], ["held out", "1"]]
     assert all(0 <= row[3]["value"] <= 1 for row in rows)
     dropped = drop.probe(Probed(task, [task]), runner.evaluate_task)
     assert dropped is not None
@@ -347,3 +342,12 @@ def test_labels_tell_runs_apart() -> None:
     assert compare.labels([Path("a/x"), Path("a/x")]) == ["x", "x-2"]
     found = compare.change({"value": 1.0}, {"value": np.inf})
     assert found["value"] is None
+
+
+def test_a_task_that_answers_with_an_image_is_asked_for_no_number(
+    tasks: dict[str, TaskContext],
+) -> None:
+    drawing = [Template(inputs="Draw a {label:text}.", targets="{image}")]
+    config = dataclasses.replace(tasks["read"].config, templates=drawing, metrics=[])
+    task = dataclasses.replace(tasks["read"], config=config)
+    assert conformal.probe(Probed(task, [task], asked=True)) is None

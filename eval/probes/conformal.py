@@ -21,23 +21,26 @@ from unitok.metrics.bootstrap import Estimate
 
 ALPHA = 0.1
 SPLITS = 1000
+LEVEL = 0.999  # of the check, so that one that fails by chance is rare on a page of many
 SIZE_SPLITS = 100  # splits over which sets are made and measured
 LEAST = 20  # items
 COLUMNS = ("score", "coverage", "by the law", "spread", "by the law", "within", "n + m", "size", "")
 LAW_NOTE = (
     f"Coverage: mean over {SPLITS:,} random splits of the items into n that calibrate and m that test; spread: its "
-    "standard deviation. By the law: where beta-binomial(m, k, n + 1 - k) puts both with 99 %. Ties between scores "
+    "standard deviation. By the law: where beta-binomial(m, k, n + 1 - k) puts both with 99.9 %. Ties between scores "
     "can only raise coverage; “ties broken” breaks them by a draw, which must obey the law."
 )
 
 
 def probe(probed: Probed) -> dict[str, Any] | None:
     """Sets of answers; or, only when asked since they take samples, intervals of numbers and forecasts."""
-    labelled = label_scores(probed)
-    if labelled is not None:
-        return _answers(labelled, probed.seed) if len(labelled.truth_N) >= LEAST else None
     drawn = numeric.draw(probed.task) if probed.asked else None
-    return _numbers(drawn, probed.seed) if drawn and len(drawn.truth_NH) >= LEAST else None
+    if drawn is not None:
+        return _numbers(drawn, probed.seed) if len(drawn.truth_NH) >= LEAST else None
+    labelled = label_scores(probed)
+    if labelled is None or len(labelled.truth_N) < LEAST:
+        return None
+    return _answers(labelled, probed.seed)
 
 
 # ---- sets --------------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ def _coverage_rows(name: str, scores_N: np.ndarray, seed: int, tail: list[Any]) 
 def _check(scores_N: np.ndarray, seed: int, break_ties: bool = False) -> conformal.CoverageCheck:
     n = len(scores_N) // 2
     coverage = conformal.resplit(scores_N, n, ALPHA, SPLITS, seed, break_ties)
-    return conformal.check_coverage(coverage, n, len(scores_N) - n, ALPHA)
+    return conformal.check_coverage(coverage, n, len(scores_N) - n, ALPHA, LEVEL)
 
 
 def _cells(check: conformal.CoverageCheck) -> list[Any]:

@@ -20,6 +20,9 @@ from unitok.values import Series
 
 SAMPLES = 16
 MOST_ITEMS = 200
+LEAST_NUMBERS = (
+    20  # distinct training answers from which numbers are amounts, and no names of classes
+)
 CHUNK = 32  # requests between two lines of progress
 
 
@@ -39,8 +42,12 @@ def draw(task: TaskContext) -> Drawn | None:
         return None
     if task.target_modality == "series":
         return _series(task)
-    numbers = as_numbers([answer(task.template(i), r) for i, r in enumerate(task.train_records)])
-    return _numbers(task, numbers) if task.target_modality == TEXT and numbers is not None else None
+    if task.target_modality != TEXT:
+        return None
+    known = as_numbers([answer(task.template(i), r) for i, r in enumerate(task.train_records)])
+    if known is None or len(np.unique(known)) < LEAST_NUMBERS:
+        return None
+    return _numbers(task, known)
 
 
 def as_numbers(texts: Sequence[str]) -> np.ndarray | None:
