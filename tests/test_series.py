@@ -12,7 +12,9 @@ from hypothesis.extra.numpy import arrays
 
 from unitok import tokenizers
 from unitok.conformance import check_grammar, check_tokenizer, check_value
+from unitok.errors import InputError
 from unitok.tokenizers import series_bins as sb
+from unitok.tokenizers.series import SeriesTokenizer
 from unitok.tokenizers.series_chronos import CENTERS, ChronosTokenizer
 from unitok.tokenizers.series_grammar import BYTE, MISSING, MODE, REFINE
 from unitok.values import Series, ValueRefused
@@ -315,3 +317,14 @@ def test_the_table_of_centres_is_exact() -> None:
     x = sb.values(ids, np.zeros(1, np.float32), np.ones(1, np.float32))
     assert np.array_equal(sb.bins(x, np.zeros(1, np.float32), np.ones(1, np.float32)), ids)
     assert x[0, 512] == 0 and x[0, 0] == pytest.approx(-1000, rel=1e-6)
+
+
+def test_codes_of_an_earlier_scale_are_refused(tmp_path) -> None:
+    """What was saved before the ids changed must not decode as if it had been saved today."""
+
+    class Earlier(SeriesTokenizer):
+        revision = 1
+
+    Earlier().save(tmp_path)
+    with pytest.raises(InputError, match="fingerprint"):
+        tokenizers.load(tmp_path)
