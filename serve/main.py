@@ -30,6 +30,9 @@ def main(argv: list[str]) -> int:
     add("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
     add("--port", type=int, help="default: the first free one from 7860 on")
     args = parser.parse_args(argv)
+    from unitok.run import read_run
+
+    config = read_run(args.checkpoint).config
     try:
         from unitok.serve import page
     except ImportError as error:
@@ -37,9 +40,8 @@ def main(argv: list[str]) -> int:
             f"unitok serve needs {error.name}; pip install 'unitok-jax[serve]'"
         ) from None
     from unitok.predictor import Predictor
-    from unitok.run import read_run
 
-    examples = _examples(read_run(args.checkpoint).config)
+    examples = _examples(config)
     predictor = Predictor.load(
         args.checkpoint, step=args.step, ema=not args.raw_weights, dtype=args.dtype
     )
