@@ -152,7 +152,7 @@ def test_an_untrained_model_is_at_chance_everywhere(compared: Path) -> None:
         assert m["low"] - 1e-9 <= m["value"] <= m["high"] + 1e-9, (name, m)
     nll = metrics["calibration NLL of the right answer"]
     assert nll["value"] > 0 and nll["baseline"]["value"] == pytest.approx(np.log(10), abs=0.4)
-    covered = metrics["conformal coverage of 90% sets, LAC"]
+    covered = metrics["conformal coverage of 90 % sets, LAC"]
     assert covered["low"] <= 0.95 and covered["value"] > 0.85
     both = [m for name, m in metrics.items() if name.startswith("retrieval recall@1")]
     assert len(both) == 2

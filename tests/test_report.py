@@ -113,6 +113,7 @@ def probe() -> dict[str, Any]:
         [metric("gap <m>", Estimate(0.1, 0.0, 0.2, 9), "%", ("chance <c>", 0.5))],
         [findings.table("T<1>", ["a", "b", "c"], [cells], "n <t>")],
         [findings.chart("C <2>", {"one <1>": ([0.0, 1.0], [1.0, 2.0])}, "x", "y")],
+        [{"title": "G <3>", "labels": ["r"], "columns": ["c <4>"], "values": [[0.87]]}],
     )
     return {"title": "A probe <p>", "about": "what <it> is", "tasks": {"read <x>": found}}
 

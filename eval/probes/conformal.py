@@ -21,6 +21,7 @@ from unitok.metrics.bootstrap import Estimate
 
 ALPHA = 0.1
 SPLITS = 1000
+PROMISE = f"{100 * (1 - ALPHA):.0f} %"
 LEVEL = 0.999  # of the check, so that one that fails by chance is rare on a page of many
 SIZE_SPLITS = 100  # splits over which sets are made and measured
 LEAST = 20  # items
@@ -65,12 +66,12 @@ def _answers(labelled: Labelled, seed: int) -> dict[str, Any]:
         size, empty = _over_splits(scores_N, seed, sizes)
         tail = [number(size, "answers"), f"{100 * empty:.1f} % empty"]
         rows += _coverage_rows(name, scores_N, seed, tail)
-        metrics.append(_metric(f"coverage of {1 - ALPHA:.0%} sets, {name}", scores_N, seed))
+        metrics.append(_metric(f"coverage of {PROMISE} sets, {name}", scores_N, seed))
     note = (
         "LAC keeps answers above a probability: the smallest sets, empty where nothing is likely enough. APS adds "
         "answers until a mass is reached, with a draw at the edge: larger, fairer to hard items. "
     )
-    about = f"Sets of answers that hold the right one in {1 - ALPHA:.0%} of cases."
+    about = f"Sets of answers that hold the right one in {PROMISE} of cases."
     return findings(about, metrics, [table("Prediction sets", COLUMNS, rows, note + LAW_NOTE)])
 
 
@@ -96,14 +97,14 @@ def _numbers(drawn: numeric.Drawn, seed: int) -> dict[str, Any]:
 
         size, _ = _over_splits(scores_N, seed, width)
         rows += _coverage_rows(name, scores_N, seed, [number(size, drawn.unit), "mean width"])
-        metrics.append(_metric(f"coverage of {1 - ALPHA:.0%} intervals, {name}", scores_N, seed))
+        metrics.append(_metric(f"coverage of {PROMISE} intervals, {name}", scores_N, seed))
     plain = float(((truth >= low) & (truth <= high)).all(axis=1).mean())
     values = "its one value" if truth.shape[1] == 1 else f"all its {truth.shape[1]} values at once"
     note = (
         f"An answer is covered where {values} lie inside. From {samples.shape[1]} samples an item; before any "
-        f"calibration the samples' own {1 - ALPHA:.0%} range covers {100 * plain:.1f} %. {drawn.note} "
+        f"calibration the samples' own {PROMISE} range covers {100 * plain:.1f} %. {drawn.note} "
     )
-    about = f"Intervals that hold the truth in {1 - ALPHA:.0%} of cases."
+    about = f"Intervals that hold the truth in {PROMISE} of cases."
     return findings(about, metrics, [table("Prediction intervals", COLUMNS, rows, note + LAW_NOTE)])
 
 

@@ -1,6 +1,6 @@
 """What a probe hands over: scores, tables and charts as plain data, for metrics.json and the page alike.
 
-    {"about": str, "metrics": [score], "tables": [table], "charts": [chart]}
+    {"about": str, "metrics": [score], "tables": [table], "charts": [chart], "grids": [grid]}
 
 A score is `unitok.eval.context.metric`; a table's cell is a string, or a number with its unit and
 interval (`number`); a chart is its curves.
@@ -42,12 +42,15 @@ def findings(
     metrics: Sequence[Mapping[str, Any]] = (),
     tables: Sequence[Mapping[str, Any]] = (),
     charts: Sequence[Mapping[str, Any]] = (),
+    grids: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
+    """grids: {"title", "labels", "columns", "values": shares or None, row by row}."""
     return {
         "about": about,
         "metrics": list(metrics),
         "tables": list(tables),
         "charts": list(charts),
+        "grids": list(grids),
     }
 
 

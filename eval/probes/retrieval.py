@@ -71,10 +71,13 @@ def compare(
     if len(shelves) < 2:
         return None
     metrics, rows, curves = [], [], {}
+    names = [shelf.name for shelf in shelves]
+    share: dict[tuple[str, str], float] = {}
     for a, b in permutations(shelves, 2):
         rank_Q, right_Q = _ranks(a, b)
         gallery, name = len(b.vectors_GD), f"{a.name} → {b.name}"
         estimates = [bootstrap.mean(retrieval.recall_at(rank_Q, k), task.settings.seed) for k in AT]
+        share[a.name, b.name] = estimates[0].value
         chances = [retrieval.chance_at(right_Q, gallery, k) for k in AT]
         metrics.append(metric(f"recall@1, {name}", estimates[0], "%", ("chance", chances[0])))
         cells: list[Any] = []
@@ -106,7 +109,13 @@ def compare(
         "right partners, and chance knows how many."
     )
     drawn = chart("Recall among the first k", curves, "k", "recall")
-    return findings(about, metrics, [table("Both directions", columns, rows)], [drawn])
+    grid = {
+        "title": "Recall@1 in per cent: from a row's value to a column's",
+        "labels": names,
+        "columns": names,
+        "values": [[share.get((a, b)) for b in names] for a in names],
+    }
+    return findings(about, metrics, [table("Both directions", columns, rows)], [drawn], [grid])
 
 
 def _sides(task: TaskContext) -> list[tuple[str, str]]:
