@@ -22,6 +22,11 @@ Trivial baselines on the test split, named before training; the report prints th
     degrees                                  the source of another item
     complete                                 the most frequent code at each place
     denoise                                  the unigram cost
+
+Cost: 9.5 minutes on two CPU cores (12 min 24 s were measured, of which 2 min 54 s for the probes that are
+off here; the environment's installation not counted). Result: digits read 97.8 %, sounds described 100 %,
+parts of a graph counted 72.7 %, forecasts MASE 1.51 (repeat-last 1.88). Not above their baselines yet: playing
+(23 %) and plotting (0 %) as many as asked for, exact degrees, completion. The whole table is in the README.
 """
 
 from typing import Any
@@ -224,4 +229,5 @@ def get_config() -> Config:
         ),
         checkpoint=CheckpointConfig(every=700, validate_every=350, validate_batches=4),
         report=True,
+        eval_probes=["none"],  # three minutes: ask them with `unitok eval --checkpoint=runs/demo --probes=all`
     )  # fmt: skip
