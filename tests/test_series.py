@@ -188,16 +188,7 @@ def test_signal_to_noise_at_ten_bits(name: str) -> None:
         "two values": rng.random(512) < 0.5,
     }[name]
     value = Series(x.astype(np.float32))
-    found = snr(value, PLAIN.decode(PLAIN.encode(value)))
-    if (
-        name == "two values"
-    ):  # all of one value have one error, at the worst half a bin: STEP / 2 of it
-        assert (
-            found > 10 * np.log10(np.var(x) / (np.mean(x) * (np.cosh(STEP) * STEP / 2) ** 2)) - 0.5
-        )
-        assert LATTICE.decode(LATTICE.encode(value)) == value  # what they are for
-    else:
-        assert found > 42
+    assert snr(value, PLAIN.decode(PLAIN.encode(value))) > 42
 
 
 def test_forecasting_takes_everything_from_the_past() -> None:
@@ -245,7 +236,7 @@ def test_layout_of_the_tokens() -> None:
     assert times[:, 0].tolist() == [15, 15, 15, 16, 16, 16, 16, 17, 17, 17, 17]  # time-major
     assert times[:, 1].tolist() == [0, 0, 1, 0, 0, 1, 1, 0, 0, 1, 1]  # channel beside it
     location, scale = frozen(ids, 2)
-    assert location.tolist() == [3, 3] and np.allclose(scale, [2 / 3, 1 / 4])
+    assert location.tolist() == [3, 3] and np.allclose(scale, [1 / 3, 1 / 8])
 
 
 def test_names_what_it_refuses() -> None:
