@@ -43,8 +43,6 @@ class BaseTokenizer:
 
     name: ClassVar[str]
     modality: ClassVar[str]
-    # counted up where the same options and weights give other codes than before: it enters the fingerprint
-    revision: ClassVar[int] = 1
     size: int
 
     # ---- what a subclass writes -----------------------------------------------------------
@@ -126,8 +124,7 @@ class BaseTokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over name, options, weights and blobs."""
-        name = self.name if self.revision == 1 else f"{self.name} {self.revision}"
-        return fingerprint_of(name, self.options(), self.weights(), self.blobs())
+        return fingerprint_of(self.name, self.options(), self.weights(), self.blobs())
 
     def check_ids(self, ids: Any) -> np.ndarray:
         """ids as int32 [n]. Raises ValueError unless they are integers in 0..size-1."""

@@ -46,7 +46,6 @@ class SeriesTokenizer(BaseTokenizer):
     """
 
     name = modality = "series"
-    revision = 2  # its scale is an eighth of the mean distance
     size = sg.SIZE
 
     def __init__(self, mode: str = "lattice") -> None:
