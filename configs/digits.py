@@ -32,7 +32,10 @@ WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 def get_config() -> Config:
     digits = SourceConfig(
         kind="sklearn",
-        options={"name": "digits", "test_share": 0.2, "seed": 0, "derive": {"word": "label"}},
+        options={
+            "name": "digits", "test_share": 0.2, "seed": 0, "derive": {"word": "label"},
+            "augment": {"split": "train", "field": "image", "copies": 8, "shift": 0.06, "rotate": 8, "scale": 0.08},
+        },
         label_names={"label": [str(d) for d in range(10)], "word": WORDS},
     )
     prose = SourceConfig(kind="sklearn", options={"name": "descriptions", "test_share": 0.1})
@@ -58,6 +61,15 @@ def get_config() -> Config:
                     Template(
                         inputs="Name the number in the picture: {image}", targets="{label:text}"
                     ),
+                    Template(inputs="{image} Which number is it?", targets="{label:text}"),
+                    Template(
+                        inputs="What number is in the picture? {image}", targets="{label:text}"
+                    ),
+                    Template(inputs="{image} What digit was written?", targets="{label:text}"),
+                    Template(
+                        inputs="Do you see which digit this is? {image}", targets="{label:text}"
+                    ),
+                    Template(inputs="{image} Name the digit.", targets="{label:text}"),
                 ],
                 held_out_templates=[
                     Template(inputs="{image} What number do you see?", targets="{label:text}")

@@ -60,7 +60,7 @@ class Settings:
     items: int | None = None
     seed: int = 0
     samples: int = 20
-    temperature: float = 1.0
+    temperature: float | None = None  # None: the task's
     guidance: float | None = None  # None: 2 where the task trained for guidance, else 1
 
 
@@ -219,6 +219,13 @@ class TaskContext:
     def room(self) -> int:
         """New tokens for an answer as long as the longest of the training sample or the evaluated items, EOS counted."""
         return max(len(example.labels) for example in (*self.train_examples, *self.examples))
+
+    @property
+    def temperature(self) -> float:
+        """Of values that are sampled."""
+        if self.settings.temperature is not None:
+            return self.settings.temperature
+        return self.config.eval_temperature
 
     @property
     def guidance(self) -> float:

@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--step", type=int, metavar="N", help="this step (default: the newest)")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
     parser.add_argument(
-        "--temperature", type=float, default=1.0, help="of drawn images (default 1)"
+        "--temperature", type=float, help="of what is sampled (default: each task's own)"
     )
     parser.add_argument(
         "--guidance", type=float, help="classifier-free (default: 2 where trained for it, else 1)"
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     flags = parser.parse_args(argv)
     if flags.items is not None and flags.items < 1:
         raise InputError(f"--items: want a positive number, got {flags.items}")
-    if flags.temperature < 0 or (flags.guidance is not None and flags.guidance < 0):
+    if (flags.temperature or 0) < 0 or (flags.guidance is not None and flags.guidance < 0):
         raise InputError("--temperature and --guidance: want 0 or more")
     from unitok.eval import runner
     from unitok.eval.context import Settings

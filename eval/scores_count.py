@@ -47,7 +47,7 @@ def score_count(task: TaskContext) -> dict[str, Any]:
         found.append(metric("as many as asked for, source shuffled", score, "%", guess, None, SHUFFLED_NOTE))  # fmt: skip
     numbers = counted(made)
     return {
-        "about": "Written greedily; what is counted are bursts of sound, or spikes of a curve.",
+        "about": f"Sampled at temperature {task.temperature:g}; what is counted are bursts of sound, or spikes of a curve.",
         "metrics": found,
         "confusion": None,
         "samples": [
@@ -78,7 +78,10 @@ def counted(values: Sequence[Any]) -> np.ndarray:
 def _write(task: TaskContext, records: Sequence[Any], what: str) -> list[Any]:
     modality = task.target_modality
     requests = [
-        task.request(i, record, modality, seed=task.settings.seed + i, max_new_tokens=task.room(), temperature=0.0)
+        task.request(
+            i, record, modality, seed=task.settings.seed + i, max_new_tokens=task.room(),
+            temperature=task.temperature, guidance=task.guidance,
+        )
         for i, record in enumerate(records)
     ]  # fmt: skip
     return [output.value for output in task.ask(requests, what)]

@@ -89,7 +89,7 @@ def _default(task: TaskContext, molecules: bool) -> list[str]:
 def _temperature(task: TaskContext) -> float:
     """Greedy where there is one right answer; else sampled, for all would be alike."""
     wanted = task.config.metrics or _default(task, molecules=False)
-    return 0.0 if set(DETERMINED) & set(wanted) else task.settings.temperature
+    return 0.0 if set(DETERMINED) & set(wanted) else task.temperature
 
 
 def _ask(

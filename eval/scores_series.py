@@ -71,7 +71,7 @@ def score_series(task: TaskContext) -> dict[str, Any]:
         found.append(metric(TITLES[name], score, unit, best, pair, note, key=name))
     if not field.context and task.reads_values and found:
         found.append(_shuffled(task, field, found[0]))
-    about = f"Series; {count} samples an item at temperature {task.settings.temperature:g}, the median is the point forecast."
+    about = f"Series; {count} samples an item at temperature {task.temperature:g}, the median is the point forecast."
     return {
         "about": about
         if field.context
@@ -126,7 +126,7 @@ def _ask(
         requests.append(
             task.request(
                 place, record, to, num_samples=count, max_new_tokens=room, constraints=shape,
-                temperature=task.settings.temperature if field.context else 0.0, seed=task.settings.seed + place,
+                temperature=task.temperature if field.context else 0.0, seed=task.settings.seed + place,
             )
         )  # fmt: skip
     return task.ask_samples(requests, "forecasting" if field.context else "writing series")

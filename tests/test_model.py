@@ -15,7 +15,7 @@ from unitok.config import LossConfig, ModelConfig
 from unitok.interfaces import Batch
 from unitok.model import EncoderDecoder, TableSizes, attention, losses
 from unitok.model.layers import matmul, outer
-from unitok.model.positions import place_features, rotary_angles, rotate
+from unitok.model.positions import place_features, places_in_values, rotary_angles, rotate
 from unitok.vocabulary import Vocabulary
 
 # LLVM's optimiser would take most of the time, for programs that run once
@@ -246,7 +246,8 @@ def test_a_place_is_counted_from_the_beginning_of_its_value() -> None:
         packed = np.concatenate([image[:neighbour], text[:before] + shift, image + shift])
         modality = np.array([3] * neighbour + [2] * before + [3] * len(image))
         segments = np.array([1] * neighbour + [2] * (before + len(image)))
-        return np.asarray(place_features(packed[None], modality[None], segments[None]))[0, -5:]
+        place = places_in_values(packed[None], modality[None], segments[None])
+        return np.asarray(place_features(place))[0, -5:]
 
     alone = features(2, 0, 0)
     for other in (features(7, 0, 0), features(2, 30, 0), features(3, 5, 4), features(0, 0, 5)):

@@ -144,6 +144,7 @@ class TaskConfig:
         0.0  # training: up to this share of the inputs' value codes is hidden (MASK)
     )
     eval_items: int | None = None  # None: the whole test split
+    eval_temperature: float = 1.0  # of values that evaluation samples; 0: greedy
     train_split: str = "train"
     eval_split: str = "test"
 
@@ -158,6 +159,11 @@ class TaskConfig:
             0 <= self.condition_dropout < 1,
             "tasks.condition_dropout",
             f"want 0 <= p < 1, got {self.condition_dropout}",
+        )
+        check(
+            0 <= self.eval_temperature <= 100,
+            "tasks.eval_temperature",
+            f"want 0 to 100, got {self.eval_temperature}",
         )
         check(
             0 <= self.input_noise < 1,

@@ -19,7 +19,7 @@ from unitok.config import ModelConfig
 from unitok.model import attention, losses
 from unitok.model.attention import Context, attend, merge_heads
 from unitok.model.layers import dot, dropout, mlp, rms_norm, table_product, table_rows
-from unitok.model.positions import relative_bias, rotary_angles
+from unitok.model.positions import place_features, relative_bias, rotary_angles
 from unitok.sharding import BATCH, constrain
 from unitok.vocabulary import Vocabulary
 
@@ -80,6 +80,14 @@ class Blocks:
             x_BTD = x_BTD + jnp.take(params["modality"], modality_BT, axis=0, mode="clip")
         x_BTD = dropout(x_BTD.astype(config.dtype), config.dropout, key)
         return constrain(x_BTD, BATCH, None, None)
+
+    def _placed(
+        self, params: Params, side: str, x_BTD: jax.Array, place_BT3: jax.Array
+    ) -> jax.Array:
+        """Told where each token lies: in its value (encoder), or in the target, which starts at 0 (decoder)."""
+        if not self.config.place_embedding:
+            return x_BTD
+        return x_BTD + (place_features(place_BT3) @ params[f"{side}_place"]).astype(x_BTD.dtype)
 
     def _context(
         self,

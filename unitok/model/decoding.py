@@ -83,6 +83,7 @@ class CachedDecoder(Blocks):
             cache.memory_mask[:, None], (*ids_BT.shape, cache.memory_mask.shape[1])
         )
         x_BTD = self._embed(params, ids_BT, modality_BT, None)
+        x_BTD = self._placed(params, "decoder", x_BTD, positions_BT3)
         new_k, new_v = [], []
         for i, p in enumerate(unstack(params["decoder"], config.decoder_layers)):
             h_BTD = rms_norm(x_BTD, p["attention_norm"], config.norm_eps)

@@ -24,7 +24,7 @@ class Model(nnx.Module):
     """All parameters. Embeddings reach the first layer at unit variance, logits start at unit variance."""
 
     def __init__(self, config: ModelConfig, rows: int, modalities: int, key: jax.Array) -> None:
-        D, keys = config.d_model, iter(jax.random.split(key, 8))
+        D, keys = config.d_model, iter(jax.random.split(key, 9))
         scaled_at_use = config.tied_head and not config.head_scale
         self.embedding = _normal(next(keys), (rows, D), D**-0.5 if scaled_at_use else 1.0)
         if not config.tied_head:
@@ -42,7 +42,9 @@ class Model(nnx.Module):
             setattr(self, side, stacked(jax.random.split(next(keys), layers)))
             setattr(self, f"{side}_norm", nnx.Param(jnp.ones(D)))
         if config.place_embedding:
-            self.place = _normal(next(keys), (PLACE_FEATURES, D), (PLACE_FEATURES / 2) ** -0.5)
+            for side in ("encoder", "decoder"):
+                std = (PLACE_FEATURES / 2) ** -0.5
+                setattr(self, f"{side}_place", _normal(next(keys), (PLACE_FEATURES, D), std))
 
 
 class EncoderLayer(nnx.Module):

@@ -19,22 +19,26 @@ PLACE_FREQUENCIES = np.pi / 2.0 ** np.arange(
 PLACE_FEATURES = 2 * 3 * len(PLACE_FREQUENCIES)
 
 
-def place_features(
+def place_features(place_BT3: jax.Array) -> jax.Array:
+    """Sine and cosine (Vaswani et al. 2017) of each token's place, float32 [B, T, E].
+
+    Rotary embeddings know distances only: "the patch in the second row", which a classifier of images
+    needs, or "the third beep of four", which whoever writes them needs, would have to be put together
+    from distances to the begin mark.
+    """
+    angles = place_BT3[..., None].astype(jnp.float32) * jnp.asarray(PLACE_FREQUENCIES, jnp.float32)
+    waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    return waves.reshape(*place_BT3.shape[:-1], PLACE_FEATURES)
+
+
+def places_in_values(
     positions_BT3: jax.Array, modality_BT: jax.Array, segments_BT: jax.Array
 ) -> jax.Array:
-    """Sine and cosine (Vaswani et al. 2017) of each token's place in its value, float32 [B, T, E].
-
-    The place is the position less that of the value's first token, where a value is a stretch of one
-    modality in one segment. Rotary embeddings know distances only: "the patch in the second row", which
-    a classifier of images needs, would have to be put together from distances to the begin mark.
-    """
+    """Positions less that of the value's first token, [B, T, 3]; a value: a stretch of one modality and segment."""
     same = (modality_BT[:, 1:] == modality_BT[:, :-1]) & (segments_BT[:, 1:] == segments_BT[:, :-1])
     slots = jnp.arange(positions_BT3.shape[1], dtype=jnp.int32)
     first_BT = lax.cummax(jnp.pad(jnp.where(same, 0, slots[1:]), ((0, 0), (1, 0))), axis=1)
-    place_BT3 = positions_BT3 - jnp.take_along_axis(positions_BT3, first_BT[..., None], axis=1)
-    angles = place_BT3[..., None].astype(jnp.float32) * jnp.asarray(PLACE_FREQUENCIES, jnp.float32)
-    waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-    return waves.reshape(*positions_BT3.shape[:2], PLACE_FEATURES)
+    return positions_BT3 - jnp.take_along_axis(positions_BT3, first_BT[..., None], axis=1)
 
 
 def rotary_angles(positions_BT3: jax.Array, head_size: int, theta: float) -> jax.Array:

@@ -23,7 +23,7 @@ from unitok.model.blocks import Params, fold, keys_of
 from unitok.model.decoding import CachedDecoder
 from unitok.model.layers import dropout, rms_norm
 from unitok.model.parameters import init_params
-from unitok.model.positions import place_features
+from unitok.model.positions import places_in_values
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class EncoderDecoder(CachedDecoder):
             return self._mlp(p, self._self_attention(p, x, context, fold(key, 0)), key)
 
         x_BSD = self._embed(params, ids_BS, modality_BS, keys[0])
-        if config.place_embedding:
-            waves_BSE = place_features(positions_BS3, modality_BS, segments_BS)
-            x_BSD = x_BSD + (waves_BSE @ params["place"]).astype(x_BSD.dtype)
+        x_BSD = self._placed(
+            params, "encoder", x_BSD, places_in_values(positions_BS3, modality_BS, segments_BS)
+        )
         x_BSD = self._stack(layer, params["encoder"], x_BSD, config.encoder_layers, keys[1])
         x_BSD = rms_norm(x_BSD, params["encoder_norm"], config.norm_eps)
         return dropout(x_BSD, config.dropout, keys[2])
@@ -88,6 +88,7 @@ class EncoderDecoder(CachedDecoder):
             return self._mlp(p, x, key)
 
         x_BTD = self._embed(params, ids_BT, modality_BT, keys[0])
+        x_BTD = self._placed(params, "decoder", x_BTD, positions_BT3)
         x_BTD = self._stack(layer, params["decoder"], x_BTD, config.decoder_layers, keys[1])
         x_BTD = rms_norm(x_BTD, params["decoder_norm"], config.norm_eps)
         return dropout(x_BTD, config.dropout, keys[2])
