@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo digits test test-all lint bench roundtrip clean
+.PHONY: demo test test-all lint bench roundtrip clean
 
 demo: $(VENV)/.base
 	$(BIN)/python train/main.py --config=configs/demo.py $(ARGS)
@@ -24,6 +24,10 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.bench
 	for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file $(ARGS) || exit 1; done
+
+# the tables of docs/tokenizers.md; UNITOK_DATA names the folder with the data sets
+roundtrip: $(VENV)/.bench
+	for file in benchmarks/*_tokenizer.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:
 	rm -rf build $(VENV)

@@ -29,6 +29,7 @@ parts of a graph counted 72.7 %, forecasts MASE 1.51 (repeat-last 1.88). Not abo
 (23 %) and plotting (0 %) as many as asked for, exact degrees, completion. The whole table is in the README.
 """
 
+from functools import partial
 from typing import Any
 
 from unitok.config import (
@@ -41,11 +42,11 @@ from unitok.config import (
     ObjectiveConfig,
     OptimizerConfig,
     SourceConfig,
-    TaskConfig,
-    Template,
     TokenizerConfig,
 )
+from unitok.configs import tasks
 
+ask = partial(tasks.ask, eval_items=128)
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
@@ -57,17 +58,6 @@ def part(kind: str, label: str, *fields: str, **options: object) -> dict:
     """A part of the join: its fields, and under the name `label` the one that counts."""
     names = {"label": label, **{field: field for field in fields}}
     return {"kind": kind, "options": {"fields": names, "test_share": 0.2, **options}}
-
-
-def ask(
-    source: str, weight: float, *templates: tuple[str, str], metrics: list[str],
-    eval_items: int | None = 128, **settings: Any,
-) -> TaskConfig:  # fmt: skip
-    """A task of (inputs, targets) templates."""
-    pairs = [Template(inputs=inputs, targets=targets) for inputs, targets in templates]
-    return TaskConfig(
-        source=source, weight=weight, templates=pairs, metrics=metrics, eval_items=eval_items, **settings
-    )  # fmt: skip
 
 
 def get_config() -> Config:
@@ -134,10 +124,7 @@ def get_config() -> Config:
                 ("{image} What digit was written?", "{label:text}"),
                 ("Do you see which digit this is? {image}", "{label:text}"),
                 ("{image} Name the digit.", "{label:text}"),
-                metrics=["accuracy"], eval_items=None, **hidden,
-                held_out_templates=[
-                    Template(inputs="{image} What number do you see?", targets="{label:text}")
-                ],
+                unseen="{image} What number do you see?", metrics=["accuracy"], eval_items=None, **hidden,
             ),
             "draw": ask(
                 "digits", 2.0,

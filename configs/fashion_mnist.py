@@ -23,10 +23,9 @@ from unitok.config import (
     ObjectiveConfig,
     OptimizerConfig,
     SourceConfig,
-    TaskConfig,
-    Template,
     TokenizerConfig,
 )
+from unitok.configs.tasks import ask
 
 NAMES = [
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
@@ -50,49 +49,29 @@ def get_config() -> Config:
         },
         sources={"fashion": fashion},
         tasks={
-            "label": TaskConfig(
-                source="fashion",
-                weight=5.0,
-                templates=[
-                    Template(inputs="What is this? {image}", targets="{label:text}"),
-                    Template(inputs="{image} Name the garment.", targets="{label:text}"),
-                    Template(inputs="Which garment do you see? {image}", targets="{label:text}"),
-                    Template(inputs="{image} Say what is shown.", targets="{label:text}"),
-                    Template(inputs="Classify the clothes: {image}", targets="{label:text}"),
-                ],
-                held_out_templates=[
-                    Template(
-                        inputs="Which piece of clothing is shown? {image}", targets="{label:text}"
-                    )
-                ],
-                metrics=["accuracy"],
+            "label": ask(
+                "fashion", 5.0,
+                ("What is this? {image}", "{label:text}"),
+                ("{image} Name the garment.", "{label:text}"),
+                ("Which garment do you see? {image}", "{label:text}"),
+                ("{image} Say what is shown.", "{label:text}"),
+                ("Classify the clothes: {image}", "{label:text}"),
+                unseen="Which piece of clothing is shown? {image}", metrics=["accuracy"],
             ),
-            "draw": TaskConfig(
-                source="fashion",
-                weight=1.7,
-                templates=[
-                    Template(inputs="Draw: {label:text}", targets="{image}"),
-                    Template(inputs="A picture of one {label:text}", targets="{image}"),
-                ],
-                condition_dropout=0.1,
-                metrics=["judge"],
+            "draw": ask(
+                "fashion", 1.7,
+                ("Draw: {label:text}", "{image}"),
+                ("A picture of one {label:text}", "{image}"),
+                metrics=["judge"], condition_dropout=0.1,
             ),
-            "complete": TaskConfig(
-                source="fashion",
-                weight=0.25,
-                templates=[Template(inputs="Complete the picture.", targets="{image}")],
-                objective=ObjectiveConfig(kind="prefix"),
-                metrics=["psnr"],
+            "complete": ask(
+                "fashion", 0.25,
+                ("Complete the picture.", "{image}"),
+                metrics=["psnr"], objective=ObjectiveConfig(kind="prefix"),
             ),
-            "caption": TaskConfig(
-                source="fashion",
-                weight=0.25,
-                templates=[
-                    Template(
-                        inputs="Describe the picture: {image}",
-                        targets="a small grey picture of one {label:text}",
-                    )
-                ],
+            "caption": ask(
+                "fashion", 0.25,
+                ("Describe the picture: {image}", "a small grey picture of one {label:text}"),
                 metrics=["exact_match"],
             ),
         },
@@ -112,4 +91,4 @@ def get_config() -> Config:
         checkpoint=CheckpointConfig(every=500, validate_every=250, validate_batches=6),
         report=True,
         eval_items=2000,
-    )
+    )  # fmt: skip

@@ -37,10 +37,9 @@ from unitok.config import (
     OptimizerConfig,
     SourceConfig,
     TaskConfig,
-    Template,
     TokenizerConfig,
-    Yardstick,
 )
+from unitok.configs.tasks import ask
 
 GARMENTS = [
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
@@ -123,17 +122,6 @@ def get_sources() -> dict[str, SourceConfig]:
     }  # fmt: skip
 
 
-def ask(
-    source: str, weight: float, inputs: str, targets: str, metrics: list[str], **settings: Any
-) -> TaskConfig:
-    """yardstick=(value, source) stands beside the first metric."""
-    if "yardstick" in settings:
-        value, where = settings.pop("yardstick")
-        settings["yardstick"] = {metrics[0]: Yardstick(value=value, source=where)}
-    pair = Template(inputs=inputs, targets=targets)
-    return TaskConfig(source=source, weight=weight, templates=[pair], metrics=metrics, **settings)
-
-
 def get_tasks() -> dict[str, TaskConfig]:
     """Weights: examples of each in the mixture."""
     noisy, label = {"input_noise": 0.3}, "{label:text}"
@@ -141,51 +129,51 @@ def get_tasks() -> dict[str, TaskConfig]:
     continued = "{future:series@past}"
     return {
         "fashion_label": ask(
-            "fashion", 3.0, "What is this? {image}", label, ["accuracy"],
+            "fashion", 3.0, ("What is this? {image}", label), metrics=["accuracy"],
             yardstick=(0.8497, "1-NN on pixels"), **noisy,
         ),
         "fashion_draw": ask(
-            "fashion", 1.5, "Draw: {label:text}", "{image}", ["judge"], condition_dropout=0.1
+            "fashion", 1.5, ("Draw: {label:text}", "{image}"), metrics=["judge"], condition_dropout=0.1
         ),
         "spoken_digit": ask(
-            "speech", 1.5, "Which digit is spoken? {audio}", "{digit:text}", ["accuracy"],
+            "speech", 1.5, ("Which digit is spoken? {audio}", "{digit:text}"), metrics=["accuracy"],
             yardstick=(0.99, "log-mel + logistic regression"), **noisy,
         ),
-        "speaker": ask("speech", 1.0, "Who speaks? {audio}", "{speaker:text}", ["accuracy"], **noisy),
-        "speak": ask("speech", 0.8, "{speaker:text} says {label:text}", "{audio}", ["judge"], shows={"judge": "label"}),
+        "speaker": ask("speech", 1.0, ("Who speaks? {audio}", "{speaker:text}"), metrics=["accuracy"], **noisy),
+        "speak": ask("speech", 0.8, ("{speaker:text} says {label:text}", "{audio}"), metrics=["judge"], shows={"judge": "label"}),
         "etth1": ask(
-            "etth1", 1.5, "Continue {channel:text}: {past:series}", continued, ["mse", "mae", "coverage"],
+            "etth1", 1.5, ("Continue {channel:text}: {past:series}", continued), metrics=["mse", "mae", "coverage"],
             yardstick=(0.375, "DLinear"),
         ),
         "exchange": ask(
-            "exchange", 0.5, "Continue the rate: {past:series}", continued, ["mse", "mae", "coverage"],
+            "exchange", 0.5, ("Continue the rate: {past:series}", continued), metrics=["mse", "mae", "coverage"],
             yardstick=(0.081, "DLinear, and repeat-last"),
         ),
         "ucr": ask(
-            "ucr", 2.0, "Which class of {set:text}? {series}", label, ["accuracy"],
+            "ucr", 2.0, ("Which class of {set:text}? {series}", label), metrics=["accuracy"],
             yardstick=(0.886, "1-NN, mean of the 14 sets"), **noisy,
         ),
-        "mutag": ask("mutag", 0.3, "Which class of MUTAG? {graph}", label, ["accuracy"], yardstick=(0.872, wl), **noisy),
-        "proteins": ask("proteins", 0.5, "Which class of PROTEINS? {graph}", label, ["accuracy"], yardstick=(0.749, wl), **noisy),
-        "ptc": ask("ptc", 0.3, "Which class of PTC? {graph}", label, ["accuracy"], yardstick=(0.615, wl), **noisy),
+        "mutag": ask("mutag", 0.3, ("Which class of MUTAG? {graph}", label), metrics=["accuracy"], yardstick=(0.872, wl), **noisy),
+        "proteins": ask("proteins", 0.5, ("Which class of PROTEINS? {graph}", label), metrics=["accuracy"], yardstick=(0.749, wl), **noisy),
+        "ptc": ask("ptc", 0.3, ("Which class of PTC? {graph}", label), metrics=["accuracy"], yardstick=(0.615, wl), **noisy),
         "esol": ask(
-            "esol", 0.7, "Log solubility of {molecule:graph}", "{solubility:text}", ["rmse", "mae"],
+            "esol", 0.7, ("Log solubility of {molecule:graph}", "{solubility:text}"), metrics=["rmse", "mae"],
             yardstick=(1.07, "random forest"), **noisy,
         ),
-        "qm9_write": ask("qm9", 1.5, "SMILES of {molecule:graph}", "{smiles:text}", ["exact_match"]),
-        "qm9_build": ask("qm9", 1.0, "Molecule {smiles:text}", "{molecule:graph}", ["smiles", "validity"]),
+        "qm9_write": ask("qm9", 1.5, ("SMILES of {molecule:graph}", "{smiles:text}"), metrics=["exact_match"]),
+        "qm9_build": ask("qm9", 1.0, ("Molecule {smiles:text}", "{molecule:graph}"), metrics=["smiles", "validity"]),
         "vqa": ask(
-            "vqa", 2.0, "{image} {question:text}", "{answer:text}", ["accuracy"],
+            "vqa", 2.0, ("{image} {question:text}", "{answer:text}"), metrics=["accuracy"],
             yardstick=(0.876, "CNN + LSTM"), **noisy,
         ),
-        "truce": ask("truce", 1.0, "Describe the series: {series}", "{annotations:text}", ["cider", "rouge_l"]),
-        "plays": ask("plays", 0.8, "", "{text}", ["bits"], objective=ObjectiveConfig(kind="next_token")),
+        "truce": ask("truce", 1.0, ("Describe the series: {series}", "{annotations:text}"), metrics=["cider", "rouge_l"]),
+        "plays": ask("plays", 0.8, ("", "{text}"), metrics=["bits"], objective=ObjectiveConfig(kind="next_token")),
         "papers": ask(
-            "papers", 0.5, "Summarise: {abstract:text}", "{target:text}", ["rouge_l"],
+            "papers", 0.5, ("Summarise: {abstract:text}", "{target:text}"), metrics=["rouge_l"],
             yardstick=(0.151, "PACSUM, extractive"),
         ),
         "banking": ask(
-            "banking", 2.0, "Intent of: {text}", "{category:text}", ["accuracy"],
+            "banking", 2.0, ("Intent of: {text}", "{category:text}"), metrics=["accuracy"],
             yardstick=(0.894, "TF-IDF + linear SVM"),
         ),
     }  # fmt: skip
