@@ -40,11 +40,8 @@ class Steps:
         self.shardings = param_shardings(mesh, jax.eval_shape(self._init))
         rows = batch_sharding(mesh)
         # Random numbers run once: on CPU, LLVM's optimiser would take most of the start-up for them.
-        quick = (
-            {"xla_backend_optimization_level": 0}
-            if mesh.devices.flat[0].platform == "cpu"
-            else None
-        )
+        cpu = jax.default_backend() == "cpu"
+        quick = {"xla_backend_optimization_level": 0} if cpu else None
         self.init: Callable[[], State] = jax.jit(
             self._init, out_shardings=self.shardings, compiler_options=quick
         )
