@@ -83,9 +83,10 @@ def get_config() -> Config:
         },
     )  # fmt: skip
     hidden: dict[str, Any] = {"input_noise": 0.4}
+    guided: dict[str, Any] = {"condition_dropout": 0.1, "eval_temperature": 0.7}
     return Config(
         name="demo",
-        steps=1400,
+        steps=1800,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(
@@ -130,7 +131,7 @@ def get_config() -> Config:
                 "digits", 2.0,
                 ("Draw the digit {label:text}.", "{image}"),
                 ("A handwritten {word:text}", "{image}"),
-                metrics=["judge"], condition_dropout=0.1,
+                metrics=["judge"], **guided,
             ),
             "hear": ask(
                 "sounds", 1.2,
@@ -138,14 +139,22 @@ def get_config() -> Config:
                 ("{audio} Describe the sound.", "{caption:text}"),
                 metrics=["accuracy"], **hidden,
             ),
-            "play": ask("beeps", 0.8, ("Play {caption:text}.", "{audio}"), metrics=["count"], shows={"count": "count"}),
+            "play": ask(
+                "beeps", 0.8,
+                ("Play {caption:text}.", "{audio}"),
+                metrics=["count"], shows={"count": "count"}, **guided,
+            ),
             "describe_curve": ask(
                 "curves", 1.2,
                 ("Describe the curve: {series}", "{caption:text}"),
                 ("{series} How does it go?", "{caption:text}"),
                 metrics=["accuracy"], **hidden,
             ),
-            "plot": ask("spikes", 0.5, ("Plot a curve: {caption:text}", "{series}"), metrics=["count"], shows={"count": "count"}),
+            "plot": ask(
+                "spikes", 0.6,
+                ("Plot a curve: {caption:text}", "{series}"),
+                metrics=["count"], shows={"count": "count"}, **guided,
+            ),
             "family": ask(
                 "families", 1.2,
                 ("Which family is this graph of? {graph}", "{family:text}"),
@@ -176,12 +185,12 @@ def get_config() -> Config:
             "digit_to_beeps": ask(
                 "counts", 0.7,
                 ("Play as many beeps as the digit says: {image}", "{audio}"),
-                metrics=["count"], shows={"count": "label"},
+                metrics=["count"], shows={"count": "label"}, **guided,
             ),
             "beeps_to_digit": ask(
                 "counts", 0.6,
                 ("Write the number of beeps as a digit: {audio}", "{image}"),
-                metrics=["judge"], shows={"judge": "label"},
+                metrics=["judge"], shows={"judge": "label"}, **guided,
             ),
             "spikes_to_parts": ask(
                 "counts", 0.6,
@@ -191,11 +200,11 @@ def get_config() -> Config:
             "parts_to_spikes": ask(
                 "counts", 0.6,
                 ("Plot a curve of as many spikes as the graph has parts: {graph}", "{series}"),
-                metrics=["count"], shows={"count": "label"},
+                metrics=["count"], shows={"count": "label"}, **guided,
             ),
             # ---- a value from its own parts
             "complete": ask(
-                "digits", 0.4,
+                "digits", 0.6,
                 ("Complete the picture.", "{image}"),
                 metrics=["psnr"], objective=ObjectiveConfig(kind="prefix"),
             ),
@@ -214,7 +223,7 @@ def get_config() -> Config:
         optimizer=OptimizerConfig(
             learning_rate=1.5e-3, warmup_steps=100, weight_decay=0.05, ema_decay=0.997
         ),
-        checkpoint=CheckpointConfig(every=700, validate_every=350, validate_batches=4),
+        checkpoint=CheckpointConfig(every=900, validate_every=450, validate_batches=4),
         report=True,
         eval_probes=["none"],  # three minutes: ask them with `unitok eval --checkpoint=runs/demo --probes=all`
     )  # fmt: skip

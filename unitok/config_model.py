@@ -28,7 +28,9 @@ class ModelConfig:
     qk_norm: bool = True
     scale_attention: bool = True  # divide logits by sqrt(head_dim); T5 does not
     modality_embedding: bool = True
-    place_embedding: bool = True  # reads where in its value (encoder) or target (decoder) each token lies
+    place_embedding: bool = (
+        True  # reads where in its value (encoder) or target (decoder) each token lies
+    )
     tied_head: bool = True
     head_scale: bool = False  # T5's tied head multiplies by d_model ** -0.5
     norm_eps: float = 1e-6
