@@ -45,7 +45,7 @@ from typing import Any
 import numpy as np
 
 from unitok.config import SourceConfig
-from unitok.data import augment, columns, derive, join, limits, readers, windows
+from unitok.data import augment, columns, derive, join, readers, splits, windows
 from unitok.data.columns import Column, Loaded
 from unitok.errors import InputError
 from unitok.interfaces import Source
@@ -54,7 +54,6 @@ OPTIONS = (
     "split", "test_share", "of", "rows", "seed", "stratify", "group", "limit", "explode", "fields",
     "modalities", "derive", "augment", "windows",
 )  # fmt: skip
-DEFAULT_SHARES = {"train": [0.0, 0.9], "test": [0.9, 1.0]}
 
 
 class Row(Mapping[str, Any]):
@@ -115,7 +114,7 @@ def build_source(config: SourceConfig, split: str) -> Source:
     options = {**reader.defaults, **config.options}
     has_splits = reader.has_splits(config.path)
     listed = options.get("rows")
-    shares = {} if listed else _shares(options, has_splits)
+    shares = {} if listed else splits.shares(options, has_splits)
     cut = split in shares
     if not cut and not has_splits and not listed:
         raise InputError(_no_split(config, split, shares))
@@ -133,10 +132,10 @@ def build_source(config: SourceConfig, split: str) -> Source:
         # the fields that splits go by may be ones that the records leave out
         by = {**loaded.columns, **fields} if not options.get("explode") else fields
         if listed:
-            rows = _listed(listed, split, total)
+            rows = splits.listed(listed, split, total)
         else:
-            rows = _cut(by, total, shares[split], options) if cut else np.arange(total)
-    rows = _limit(rows, options.get("limit"), options.get("seed", 0))
+            rows = splits.cut(by, total, shares[split], options) if cut else np.arange(total)
+    rows = splits.limit(rows, options.get("limit"), options.get("seed", 0))
     if options.get("augment", {}).get("split") == split:
         fields, rows = augment.augmented(fields, rows, options["augment"], options.get("seed") or 0)
     if not len(rows):
@@ -162,96 +161,6 @@ def from_arrays(modalities: Mapping[str, Any] | None = None, **arrays: Any) -> R
         options={"columns": arrays, "modalities": dict(modalities or {}), "split": {"all": [0, 1]}},
     )
     return build_source(source, "all")  # type: ignore[return-value]
-
-
-# ---- splits ----------------------------------------------------------------------------------
-
-
-def _shares(options: Mapping[str, Any], has_splits: bool) -> dict[str, Any]:
-    """Split name -> [from, to] or a rule on a field; empty where the format's own splits hold."""
-    if "split" in options:
-        shares = options["split"]
-        if not isinstance(shares, Mapping) or not all(map(_sound, shares.values())):
-            raise InputError(
-                'source.options.split: want {name: [from, to]} in 0..1, or {name: {"field": ..., "in": [...]}} '
-                f'or {{"field": ..., "from": ..., "to": ...}}, got {shares!r}'
-            )
-        return dict(shares)
-    if "test_share" in options:
-        share = options["test_share"]
-        if not isinstance(share, (int, float)) or not 0 < share < 1:
-            raise InputError(f"source.options.test_share: want a share in (0, 1), got {share!r}")
-        return {"train": [0.0, 1.0 - share], "test": [1.0 - share, 1.0]}
-    return {} if has_splits else dict(DEFAULT_SHARES)
-
-
-def _sound(rule: Any) -> bool:
-    if isinstance(rule, Mapping):
-        return "field" in rule and (
-            set(rule) == {"field", "in"} or {"field"} < set(rule) <= {"field", "from", "to"}
-        )
-    return isinstance(rule, (list, tuple)) and len(rule) == 2 and 0 <= rule[0] < rule[1] <= 1
-
-
-def _cut(
-    fields: Mapping[str, Column], total: int, span: Any, options: Mapping[str, Any]
-) -> np.ndarray:
-    """The records whose place in the (seeded, stratified) order lies inside the span, or whose field is as the
-    rule says; in file order."""
-    if isinstance(span, Mapping):
-        column = fields.get(span["field"])
-        if column is None or column.plain is None:
-            raise InputError(f"source.options.split: no field of labels {span['field']!r}")
-        if "in" in span:
-            return np.flatnonzero([value in span["in"] for value in column.plain])
-        low, high = span.get("from", -np.inf), span.get("to", np.inf)
-        if any(isinstance(value, str) for value in column.plain):
-            raise InputError(
-                f"source.options.split: {span['field']!r} holds words; from and to want numbers"
-            )
-        return np.flatnonzero([low <= value < high for value in column.plain])
-    seed, stratify, group = options.get("seed", 0), options.get("stratify"), options.get("group")
-    group_of = np.arange(total) if group is None else _classes(fields, group, "group")
-    counts = np.bincount(group_of)
-    order = np.arange(len(counts))
-    order = order if seed is None else np.random.default_rng(seed).permutation(order)
-    class_of = np.zeros(len(counts), int)  # of a group: its last record's
-    if stratify is not None:
-        class_of[group_of] = _classes(fields, stratify, "stratify")
-    place = np.empty(len(counts))
-    for one in np.unique(class_of):
-        members = order[class_of[order] == one]
-        sizes = counts[members]
-        place[members] = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-    place = place[group_of]
-    return np.flatnonzero((place >= span[0]) & (place < span[1]))
-
-
-def _classes(fields: Mapping[str, Column], name: str, option: str) -> np.ndarray:
-    """Number of each record's value of a field of labels, int [N]."""
-    column = fields.get(name)
-    if column is None or column.plain is None:
-        raise InputError(f"source.options.{option}: no field of labels {name!r}")
-    return np.unique([str(value) for value in column.plain], return_inverse=True)[1]
-
-
-def _listed(path: str, split: str, total: int) -> np.ndarray:
-    """The record numbers in the file `path`, in its order."""
-    file = limits.expand(str(path).replace("{split}", split))
-    words = limits.read_text(file).split()
-    if not all(word.isascii() and word.isdigit() and int(word) < total for word in words):
-        raise InputError(f"{file}: want record numbers of 0 to {total - 1}, one a line")
-    return np.array([int(word) for word in words], np.int64)
-
-
-def _limit(rows: np.ndarray, limit: Any, seed: Any) -> np.ndarray:
-    if limit is None or len(rows) <= limit:
-        return rows
-    if not isinstance(limit, int) or limit < 1:
-        raise InputError(f"source.options.limit: want a positive integer, got {limit!r}")
-    if seed is None:
-        return rows[:limit]
-    return np.sort(np.random.default_rng([seed, 1]).permutation(rows)[:limit])
 
 
 # ---- columns ---------------------------------------------------------------------------------
