@@ -55,7 +55,7 @@ def get_config() -> Config:
         sources={"digits": digits, "prose": prose},
         tasks={
             "recognise": ask(
-                "digits", 5.0,
+                "digits", 4.0,
                 ("Which digit is this? {image}", "{label:text}"),
                 ("{image} Read the digit.", "{label:text}"),
                 ("Name the number in the picture: {image}", "{label:text}"),
@@ -67,13 +67,13 @@ def get_config() -> Config:
                 unseen="{image} What number do you see?", metrics=["accuracy"], **hidden,
             ),
             "draw": ask(
-                "digits", 3.0,
+                "digits", 2.0,
                 ("Draw the digit {label:text}.", "{image}"),
                 ("A handwritten {word:text}", "{image}"),
                 metrics=["judge"], condition_dropout=0.1,
             ),
             "complete": ask(
-                "digits", 1.0,
+                "digits", 2.5,
                 ("Complete the picture.", "{image}"),
                 metrics=["psnr"], objective=ObjectiveConfig(kind="prefix"),
             ),
