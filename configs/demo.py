@@ -83,7 +83,7 @@ def get_config() -> Config:
         },
     )  # fmt: skip
     hidden: dict[str, Any] = {"input_noise": 0.4}
-    guided: dict[str, Any] = {"condition_dropout": 0.1, "eval_temperature": 0.7}
+    guided: dict[str, Any] = {"condition_dropout": 0.1, "eval_temperature": 0.7}  # not for series: it adds spikes
     return Config(
         name="demo",
         steps=1800,
@@ -151,9 +151,9 @@ def get_config() -> Config:
                 metrics=["accuracy"], **hidden,
             ),
             "plot": ask(
-                "spikes", 0.6,
+                "spikes", 0.8,
                 ("Plot a curve: {caption:text}", "{series}"),
-                metrics=["count"], shows={"count": "count"}, **guided,
+                metrics=["count"], shows={"count": "count"},
             ),
             "family": ask(
                 "families", 1.2,
@@ -200,7 +200,7 @@ def get_config() -> Config:
             "parts_to_spikes": ask(
                 "counts", 0.6,
                 ("Plot a curve of as many spikes as the graph has parts: {graph}", "{series}"),
-                metrics=["count"], shows={"count": "label"}, **guided,
+                metrics=["count"], shows={"count": "label"},
             ),
             # ---- a value from its own parts
             "complete": ask(

@@ -171,13 +171,13 @@ PAST, FUTURE = 24, 12
 
 
 def make_curve(kind: str, rng: np.random.Generator, seconds: float) -> Record:
-    """Trend + season + noise at any level and scale, or one to four spikes, one every four steps, on a flat line."""
+    """Trend + season + noise at any level and scale, or one to four spikes on a flat line, one every four steps from the beginning on."""
     level, scale = rng.uniform(-50, 50), np.exp(rng.uniform(-2, 3))
     steps = np.arange(PAST + FUTURE)
     trend, period, count = "flat", 0, 0
     if kind == "spikes":
         count = int(rng.integers(1, MOST + 1))
-        places = int(rng.integers(1, PAST - 4 * MOST + 3)) + 4 * np.arange(count)
+        places = int(rng.integers(1, 5)) + 4 * np.arange(count)
         curve = rng.normal(0, 0.03, len(steps))
         curve[places] += rng.uniform(2.0, 3.0, count)
         caption = f"flat, with {NUMBERS[count]} spike{'s' if count > 1 else ''}"
