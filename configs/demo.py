@@ -83,7 +83,8 @@ def get_config() -> Config:
         },
     )  # fmt: skip
     hidden: dict[str, Any] = {"input_noise": 0.4}
-    guided: dict[str, Any] = {"condition_dropout": 0.1, "eval_temperature": 0.7}  # not for series: it adds spikes
+    # not for series: guidance adds spikes
+    guided: dict[str, Any] = {"condition_dropout": 0.1, "eval_temperature": 0.7}
     return Config(
         name="demo",
         steps=1800,
