@@ -87,7 +87,7 @@ def get_config() -> Config:
     guided: dict[str, Any] = {"condition_dropout": 0.1, "eval_temperature": 0.7}
     return Config(
         name="demo",
-        steps=1800,
+        steps=1500,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(
@@ -181,7 +181,7 @@ def get_config() -> Config:
             "degrees": ask(
                 "graphs", 0.6,
                 ("List the degrees, largest first: {graph}", "{degrees:series}"),
-                metrics=["exact_match", "mae"],
+                metrics=["mae", "exact_match"],
             ),
             "digit_to_beeps": ask(
                 "counts", 0.7,
@@ -205,7 +205,7 @@ def get_config() -> Config:
             ),
             # ---- a value from its own parts
             "complete": ask(
-                "digits", 0.6,
+                "digits", 0.8,
                 ("Complete the picture.", "{image}"),
                 metrics=["psnr"], objective=ObjectiveConfig(kind="prefix"),
             ),
@@ -224,7 +224,7 @@ def get_config() -> Config:
         optimizer=OptimizerConfig(
             learning_rate=1.5e-3, warmup_steps=100, weight_decay=0.05, ema_decay=0.997
         ),
-        checkpoint=CheckpointConfig(every=900, validate_every=450, validate_batches=4),
+        checkpoint=CheckpointConfig(every=750, validate_every=375, validate_batches=4),
         report=True,
         eval_probes=["none"],  # three minutes: ask them with `unitok eval --checkpoint=runs/demo --probes=all`
     )  # fmt: skip
