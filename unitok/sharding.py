@@ -106,6 +106,13 @@ def constrain(x: jax.Array, *axes: Any) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, _fit(mesh, x.shape, axes))
 
 
+def rows_of_a_device(rows: int) -> int:
+    """Of so many rows of a batch, those that each device holds under the mesh of `jax.set_mesh`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    shards = 1 if mesh.empty else math.prod(mesh.shape[name] for name in BATCH)
+    return max(rows // shards, 1)
+
+
 def _fit(mesh: Any, shape: tuple[int, ...], spec: Any) -> P:
     """`spec` less the mesh axes that do not exist, or do not divide their dimension."""
 

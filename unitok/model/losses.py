@@ -16,7 +16,8 @@ from unitok.model.layers import dot, outer, transposed
 
 NEVER = -1e9
 CHUNK_FROM = 16_384  # table rows from which chunks pay for themselves
-CHUNK_ROWS = 128
+# logits of a chunk, 64 MB: smaller ones read and write the table's gradient more often
+CHUNK_CELLS = 2**24
 
 
 class Head(NamedTuple):
@@ -53,9 +54,9 @@ class Scores(NamedTuple):
 
 
 def time_chunk(chunk_rows: int | None, rows: int, batch: int, length: int) -> int:
-    """Time steps of a chunk. Chunks cut time, not the batch, so that a sharded batch stays where it is."""
+    """Time steps of a chunk, for `batch` rows on a device. Chunks cut time, not the batch, so that a sharded batch stays where it is."""
     if chunk_rows is None:
-        chunk_rows = CHUNK_ROWS if rows >= CHUNK_FROM else 0
+        chunk_rows = CHUNK_CELLS // rows if rows >= CHUNK_FROM else 0
     steps = max(chunk_rows // batch, 1) if chunk_rows else 0
     return 0 if steps >= length else steps
 

@@ -24,6 +24,7 @@ from unitok.model.decoding import CachedDecoder
 from unitok.model.layers import dropout, rms_norm
 from unitok.model.parameters import init_params
 from unitok.model.positions import places_in_values
+from unitok.sharding import rows_of_a_device
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ class EncoderDecoder(CachedDecoder):
             jnp.dtype(self.config.dtype),
             config.z_loss,
             config.label_smoothing,
-            losses.time_chunk(config.chunk_rows, sizes.rows, B, T),
+            losses.time_chunk(config.chunk_rows, sizes.rows, rows_of_a_device(B), T),
         )
         targets = losses.Targets(batch.labels_BT, low, high, count, coefficient_BT)
         return losses.cross_entropy(hidden_BTD, self._head_table(params), targets, head)
