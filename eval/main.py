@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from unitok.commands.parser import Parser
 from unitok.errors import InputError, command
 
 EXAMPLES = """\
@@ -32,12 +32,10 @@ def report(workdir: str) -> Path:
 @command
 def main(argv: list[str]) -> int:
     """The command; gives the exit code."""
-    parser = argparse.ArgumentParser(
-        "eval",
-        description="Evaluate a trained run on its test splits and write a report.",
+    parser = Parser(
+        "unitok eval",
+        "Evaluate a trained run on its test splits and write a report.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--checkpoint", required=True, metavar="DIR", help="folder of a run; A,B compares several"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unitok.commands.parser import Parser
 from unitok.errors import InputError, command
 
 if TYPE_CHECKING:
@@ -34,12 +34,10 @@ Exit codes: 0 done, 1 failed while running, 2 wrong usage or input.
 @command
 def main(argv: list[str]) -> int:
     """The command; gives the exit code."""
-    parser = argparse.ArgumentParser(
-        "roundtrip",
-        description="Encode and decode files with a tokenizer; report tokens, bits, fidelity and the classical codec at equal bits.",
+    parser = Parser(
+        "unitok roundtrip",
+        "Encode and decode files with a tokenizer; report tokens, bits, fidelity and the classical codec at equal bits.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("modality", help="image, audio, series, graph, text or coord")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files")
@@ -55,6 +53,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", metavar="DIR", help="write reconstructions and a picture")
     flags = parser.parse_args(argv)
     tokenizer = load_tokenizer(flags.modality, flags.tokenizer, flags.variant)
+    if flags.out:
+        Path(flags.out).mkdir(parents=True, exist_ok=True)  # before what takes long
     items = [(path, measure_file(tokenizer, path)) for path in flags.paths]
     from unitok.eval import fidelity
 
@@ -207,7 +207,6 @@ def write_out(folder: Path, items: Sequence[tuple[str, Item]]) -> Path:
 
     from unitok.data.files import write_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for path, item in items:
         suffix = next(s for m, s in SUFFIX.items() if type(item.reconstruction) is _type(m))

@@ -57,10 +57,11 @@ def evaluate(
     names = _names(run, tasks)
     probes = run.config.eval_probes if probes is None else probes
     probing.chosen(probes)  # a wrong name is refused before anything is computed
+    folder = Path(out) if out is not None else run.path / "report"
+    folder.mkdir(parents=True, exist_ok=True)  # where it cannot be, nothing is computed
     say(f"loading {run.path}")
     predictor = Predictor.load(run.path, step=step)
     predictor.batch_sizes = BATCH_SIZES
-    folder = Path(out) if out is not None else run.path / "report"
     results: dict[str, Any] = {
         "format": FORMAT,
         "run": about(run, predictor),
@@ -86,7 +87,6 @@ def evaluate(
     scores_of = lambda task: evaluate_task(task, judges)  # noqa: E731
     results["probes"] = probing.run_all(contexts, probes, folder, identity_of, kept, scores_of)
     results["tokenizers"] = _tokenizers(contexts, folder)
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", _without(results, SUBSTANCE))
     curves = report.read_curves(run.path / "metrics.jsonl")
     page = report.render(results, curves, to_dict(run.config))

@@ -182,6 +182,11 @@ def test_same_run_gives_the_same_numbers_and_finished_tasks_stay(
         (["--checkpoint=no/such/run"], "no/such/run"),
         (["--checkpoint={run}", "--tasks=raed"], "did you mean 'read'"),
         (["--checkpoint={run}", "--items=0"], "--items"),
+        (["--checkpoint={run}", "--items=x"], "unitok eval --help"),
+        (
+            ["--checkpoint={run}", f"--out={__file__}"],
+            __file__,
+        ),  # a file: before anything is computed
     ],
 )
 def test_wrong_usage_gets_one_line_and_exit_code_two(

@@ -372,6 +372,7 @@ def test_generate_command_writes_a_file_that_inspect_reads(run_folder, tmp_path,
         (["draw"], "--checkpoint"),
         (["draw", "--checkpoint=nowhere"], "nowhere"),
         (["draw", "--checkpoint=RUN", "--to=image"], "--out"),
+        (["draw", "--checkpoint=nowhere", "--to=image", "--out=x.wav"], "x.wav"),  # first of all
         (["--checkpoint=RUN", "--image=missing.png"], "missing.png"),
         (["draw", "--checkpoint=RUN", "--to=smell", "--out=x"], "smell"),
         (["draw", "--checkpoint=RUN", "--temperature=-3"], "temperature"),

@@ -93,6 +93,8 @@ def test_broken_files_cost_one_line_and_exit_code_two(
     [
         (["imgae", "x.png"], "did you mean 'image'"),
         (["text", "x.txt", "--tokenizer=nowhere"], "nowhere"),
+        (["text"], "unitok roundtrip --help"),
+        (["text", "x.txt", f"--out={__file__}"], __file__),  # a file, where a folder has to be
     ],
 )
 def test_wrong_usage(argv: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:

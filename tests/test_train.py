@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from unitok.checkpoint import Checkpoints
-from unitok.config import Config, ModelConfig, OptimizerConfig
+from unitok.config import Config, ConfigError, ModelConfig, OptimizerConfig
 from unitok.config_cli import override, read_config
 from unitok.errors import InputError, RunError
 from unitok.interfaces import Batch
@@ -253,6 +253,36 @@ def test_a_changed_config_is_reported_or_refused(tiny, whole, tmp_path, capsys) 
     again()  # back to what it was
     before = saved(whole)
     assert before[0] == 4
+
+
+def test_a_mixture_is_told_by_what_was_saved_not_by_what_was_tried(tiny, whole, tmp_path) -> None:
+    """A start with other tasks that is killed before its first save leaves the step's own stream to go on with,
+    and begins anew when it is tried again."""
+    config = config_of(tiny, tmp_path)
+    loop.train(dataclasses.replace(config, steps=2))
+    other = config_of(tiny, tmp_path, tasks__turn__weight="9", data__window="7", steps="3")
+    for _ in range(2):  # the second time, config.json holds the other tasks already
+        training = loop.Training(other, tmp_path)
+        assert training.begin()[0] == 2 and training.stream.state()["batches"] == 0
+    loop.train(config)  # the first one again
+    assert saved(tmp_path) == saved(whole)
+
+
+def test_tuples_in_a_config_go_on_as_the_lists_they_become(tiny, tmp_path, capsys) -> None:
+    config = config_of(tiny, tmp_path)
+    lines = config.sources["lines"]
+
+    def again(split: object, steps: int) -> str:
+        source = dataclasses.replace(lines, options={**lines.options, "split": split})
+        loop.train(dataclasses.replace(config, steps=steps, sources={"lines": source}))
+        return capsys.readouterr().out
+
+    split = {"train": (0, 0.5), "test": (0.5, 1)}
+    again(split, 1)
+    out = again(split, 2)
+    assert "going on from step 1" in out and "anew" not in out
+    with pytest.raises(ConfigError, match="ndarray is not JSON serializable; a config holds text"):
+        again(np.zeros(2), 3)
 
 
 def test_a_run_folder_without_a_checkpoint_begins_anew(tiny, whole, tmp_path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from unitok.commands.parser import Parser
 from unitok.config import FitConfig, TokenizerConfig
 from unitok.errors import InputError, command
 from unitok.interfaces import Tokenizer
@@ -86,13 +87,7 @@ def check_options(cls: Any, options: Mapping[str, Any]) -> None:
 
 @command
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        "unitok fit",
-        description="Fit a learned tokenizer to your own data.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("unitok fit", "Fit a learned tokenizer to your own data.", epilog=EXAMPLES)
     parser.add_argument("modality", nargs="?", help="registered name: image, text, ...")
     parser.add_argument("--data", nargs="+", default=[], metavar="PATH", help="files or folders")
     parser.add_argument("--config", metavar="FILE", help="a recipe, instead of modality and data")

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unitok.checkpoint import Checkpoints, State, grow
-from unitok.config import Config
+from unitok.config import Config, as_read_back
 from unitok.config_cli import render
 from unitok.data.mixture import build_stream
 from unitok.errors import RunError
@@ -69,9 +69,10 @@ class Training:
     def __init__(
         self, config: Config, workdir: Path, given: Mapping[str, Tokenizer] | None = None
     ) -> None:
+        config = as_read_back(config)
         self.config, self.workdir = config, workdir
         _say(render(config, width=600))
-        opened, self._same_stream = prepare.open_together(config, workdir, given, _say)
+        opened = prepare.open_together(config, workdir, given, _say)
         self.vocabulary, self.tokenizers = opened.vocabulary, opened.tokenizers
         self.roof = telemetry.matmul_roof(config.model.dtype)
         self.mesh = make_mesh(config.mesh)
@@ -169,13 +170,14 @@ class Training:
         loss = scores.get("loss", math.nan)
         metrics = {"loss": loss} if math.isfinite(loss) else {}
         # Stream positions count global batches: one process' state is every process' state.
-        self.checkpoints.save(step, state, self.stream.state(), metrics)
+        position = {**self.stream.state(), "of": prepare.stream_digest(self.config)}
+        self.checkpoints.save(step, state, position, metrics)
 
     def begin(self) -> tuple[int, State]:
         """(step, state) to go on from: this run's newest intact one, else a fresh one."""
         if self.checkpoints.steps():
             step, state, position = self.checkpoints.restore(self.steps.abstract_state())
-            if self._same_stream:
+            if position.get("of") == prepare.stream_digest(self.config):
                 self.stream.restore(position)
             else:
                 _say("data: the mixture is not the one before; its stream begins anew")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 
+from unitok.commands.parser import Parser
 from unitok.errors import command
 
 STOPPED = 75  # asked to stop and saved: EX_TEMPFAIL, "try again"
@@ -24,13 +24,11 @@ The same command again goes on from the newest checkpoint. Exit codes: 0 done, 1
 @command
 def main(argv: list[str]) -> int:
     """The command; gives the exit code."""
-    parser = argparse.ArgumentParser(
-        "train",
-        usage="train --config=FILE.py [--config.a.b=value ...] [--workdir=DIR]",
-        description="Train one model over one vocabulary, as a config file says.",
+    parser = Parser(
+        "unitok train",
+        "Train one model over one vocabulary, as a config file says.",
+        usage="unitok train --config=FILE.py [--config.a.b=value ...] [--workdir=DIR]",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     cluster = parser.add_argument_group("several processes (also JAX_* variables, Slurm, Open MPI)")
     cluster.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 
 from unitok import registry
 from unitok.checkpoint import Checkpoints
-from unitok.config import Config, ConfigError, ModelConfig, TokenizerConfig
+from unitok.config import Config, ConfigError, ModelConfig, TokenizerConfig, to_dict
 from unitok.config_cli import differences
 from unitok.data.sources import build_source
 from unitok.errors import InputError
@@ -30,20 +32,18 @@ STREAM = ("seed", "tokenizers", "sources", "tasks", "data")
 
 def open_together(
     config: Config, workdir: Path, given: Mapping[str, Tokenizer] | None, say: Say
-) -> tuple[Run, bool]:
+) -> Run:
     """`open_run` by the first process; the others read what it wrote."""
     if jax.process_index() == 0:
-        run, same_stream = open_run(config, workdir, given, say)
-        runtime.broadcast(int(same_stream))
-        return run, same_stream
-    same_stream = bool(runtime.broadcast(0))
-    return read_run(workdir, given), same_stream
+        run = open_run(config, workdir, given, say)
+        runtime.barrier("unitok run folder")
+        return run
+    runtime.barrier("unitok run folder")
+    return read_run(workdir, given)
 
 
-def open_run(
-    config: Config, workdir: Path, given: Mapping[str, Tokenizer] | None, say: Say
-) -> tuple[Run, bool]:
-    """The run folder, ready to train in, and whether the data stream goes on where it was.
+def open_run(config: Config, workdir: Path, given: Mapping[str, Tokenizer] | None, say: Say) -> Run:
+    """The run folder, ready to train in.
 
     given: ready tokenizers by block name, in place of building those of the config. Raises InputError,
     ConfigError, VocabularyMismatch.
@@ -52,8 +52,7 @@ def open_run(
     if before is not None and Checkpoints(workdir, vocabulary=before.vocabulary).steps():
         _require_continuation(before.config, config, workdir, say)
         write_run(workdir, config, before.vocabulary, before.tokenizers)
-        same_stream = all(getattr(before.config, p) == getattr(config, p) for p in STREAM)
-        return dataclasses.replace(before, config=config), same_stream
+        return dataclasses.replace(before, config=config)
     parent = read_run(config.init_from, given) if config.init_from else None
     if parent is not None:
         _require_same_model(parent.config.model, config.model, f"init_from {config.init_from}")
@@ -74,7 +73,13 @@ def open_run(
             )
     vocabulary, tokenizers = _vocabulary(tokenizers, parent, say)
     write_run(workdir, config, vocabulary, tokenizers)
-    return Run(workdir, config, vocabulary, tokenizers), False
+    return Run(workdir, config, vocabulary, tokenizers)
+
+
+def stream_digest(config: Config) -> str:
+    """Of all that the data stream is a function of: what a position in it is worth nothing without."""
+    parts = {name: value for name, value in to_dict(config).items() if name in STREAM}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _vocabulary(

@@ -17,6 +17,7 @@ SUMMARIES = {
     "fit": "fit a learned tokenizer to your own data",
     "serve": "a local page to ask a checkpoint from the browser",
     "inspect": "look at a run, its vocabulary, or the tokens of a file",
+    "swap": "train and evaluate a config twice, with a tokenizer replaced",
     "import": "bring in the weights of a Hugging Face T5 folder",
 }
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unitok import metrics
-from unitok.config_json import ConfigError, check, convert, from_dict, one_of, to_dict
+from unitok.config_json import ConfigError, as_read_back, check, convert, from_dict, one_of, to_dict
 from unitok.config_model import MeshConfig, ModelConfig
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Template",
     "TokenizerConfig",
     "Yardstick",
+    "as_read_back",
     "convert",
     "from_dict",
     "to_dict",

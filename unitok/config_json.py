@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import types
 import typing
 from typing import Any
@@ -27,6 +28,20 @@ def one_of(value: str, choices: tuple[str, ...], name: str) -> None:
 def to_dict(config: Any) -> dict[str, Any]:
     """The config as JSON-able dicts, lists and scalars."""
     return dataclasses.asdict(config)
+
+
+def as_read_back(config: Any) -> Any:
+    """The config as its own JSON gives it back: tuples are lists, keys are text, every field of its type.
+
+    Raises ConfigError for what JSON does not hold (an array, a path) and for a value of another type.
+    """
+    try:
+        text = json.dumps(to_dict(config))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"config: {error}; a config holds text, numbers, true, false, None, lists and mappings"
+        ) from None
+    return from_dict(type(config), json.loads(text))
 
 
 def from_dict(cls: type, data: Any, name: str = "config") -> Any:

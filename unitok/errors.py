@@ -7,6 +7,10 @@ import os
 import sys
 from collections.abc import Callable
 
+PATH_ERRORS = (
+    FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError,
+)  # fmt: skip
+
 
 class InputError(ValueError):
     """Wrong usage or input (exit code 2): the message names the file or field and the remedy."""
@@ -33,7 +37,6 @@ def command(main: Callable[[list[str]], int]) -> Callable[..., int]:
             ConfigError,
             ValueRefused,
             VocabularyMismatch,
-            FileNotFoundError,
         ) as error:
             code, text = 2, str(error)
         except RunError as error:
@@ -46,6 +49,9 @@ def command(main: Callable[[list[str]], int]) -> Callable[..., int]:
         except BrokenPipeError:  # who read our output has left, as `| head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141  # what the shell reports of a program that SIGPIPE ended
+        except OSError as error:  # a path that cannot be made or read, a disk that is full
+            code = 2 if isinstance(error, PATH_ERRORS) else 1
+            text = f"{error.filename or 'system'}: {error.strerror or error}"
         print(f"unitok: {' '.join(text.split())}", file=sys.stderr)
         return code
 

@@ -9,7 +9,6 @@ sequences, rows of the embedding) changes with it.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from unitok.commands.parser import Parser
 from unitok.config import Config
 from unitok.errors import InputError, command
 
@@ -35,13 +35,11 @@ and their changes. The same command again goes on where it was. Exit codes: 0 do
 @command
 def main(argv: list[str]) -> int:
     """The command; gives the exit code."""
-    parser = argparse.ArgumentParser(
-        "swap",
-        usage="swap --config=FILE.py --swap.TOKENIZER.field=value ... --out=DIR [--config.a.b=value ...]",
-        description="Train and evaluate a config twice, the second time with a tokenizer replaced.",
+    parser = Parser(
+        "unitok swap",
+        "Train and evaluate a config twice, the second time with a tokenizer replaced.",
+        usage="unitok swap --config=FILE.py --swap.TOKENIZER.field=value ... --out=DIR [--config.a.b=value ...]",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder of both runs and the page"

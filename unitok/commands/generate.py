@@ -125,6 +125,10 @@ def main(argv: list[str]) -> int:
             f"--out is missing: {args.to} does not go to a terminal; "
             f"give --out={'FOLDER' if mixed else 'out' + SUFFIX.get(target, '')}"
         )
+    if args.out is not None and not mixed:
+        from unitok.data.files import require_written
+
+        require_written(args.out, target)  # before anything is generated
     fields = _read_fields(args.fields or [])
 
     from unitok.predictor import Predictor

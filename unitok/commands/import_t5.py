@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-
+from unitok.commands.parser import Parser
 from unitok.errors import command
 
 
 @command
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="unitok import", description=__doc__)
+    parser = Parser("unitok import", __doc__)
     parser.add_argument(
         "--from",
         dest="source",

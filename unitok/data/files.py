@@ -28,6 +28,11 @@ IMAGE_FORMATS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF",
 }  # fmt: skip
 AUDIO_FORMATS = (".wav", ".flac", ".ogg", ".mp3")
+WRITTEN = {
+    "image": tuple(IMAGE_FORMATS),
+    "audio": AUDIO_FORMATS,
+    "series": (".csv", ".tsv", ".npy"),
+}
 MAX_COLUMNS = 4096
 MAX_CSV_LINE = 1 << 20
 
@@ -51,6 +56,13 @@ def read_file(path: str | Path, modality: str) -> Any:
         return readers[modality](path)
     except ValueRefused as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def require_written(path: str | Path, modality: str) -> None:
+    """Raises InputError for a path whose extension names no format that values of the modality are written in."""
+    formats = WRITTEN.get(modality)
+    if formats is not None and Path(path).suffix.lower() not in formats:
+        raise InputError(f"{path}: {modality} is written as {', '.join(formats)}")
 
 
 def write_file(value: Any, path: str | Path) -> None:
@@ -129,9 +141,8 @@ def _eight_bits(picture: Any) -> np.ndarray:
 def _write_image(value: Image, path: Path) -> None:
     from PIL import Image as Pillow
 
-    form = IMAGE_FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise InputError(f"{path}: an image is written as {', '.join(IMAGE_FORMATS)}")
+    require_written(path, "image")
+    form = IMAGE_FORMATS[path.suffix.lower()]
     pixels = value.pixels[:, :, 0] if value.channels == 1 else value.pixels
     extra = {"lossless": True} if form == "WEBP" else {"quality": 95} if form == "JPEG" else {}
     Pillow.fromarray(pixels).save(path, form, **extra)
@@ -176,8 +187,7 @@ def _decode_audio(opened: str | IO[bytes], path: str | Path) -> Audio:
 def _write_audio(value: Audio, path: Path) -> None:
     import soundfile
 
-    if path.suffix.lower() not in AUDIO_FORMATS:
-        raise InputError(f"{path}: audio is written as {', '.join(AUDIO_FORMATS)}")
+    require_written(path, "audio")
     soundfile.write(str(path), np.clip(value.samples, -1, 1), value.rate)
 
 
@@ -280,18 +290,17 @@ def _parquet_numbers(path: Path) -> np.ndarray:
 
 
 def _write_series(value: Series, path: Path) -> None:
+    require_written(path, "series")
     suffix = path.suffix.lower()
     if suffix == ".npy":
         np.save(path, value.values)
-    elif suffix in (".csv", ".tsv"):
+    else:
         delimiter = "," if suffix == ".csv" else "\t"
         names = [f"c{i}" for i in range(value.channels)]
         # repr of a float32 is its shortest exact spelling; one empty column needs a mark to be a row
         cells = [["nan" if np.isnan(x) else str(x) for x in row] for row in value.values]
         lines = [delimiter.join(row) for row in (names, *cells)]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    else:
-        raise InputError(f"{path}: a series is written as csv, tsv or npy")
 
 
 # ---- graphs, boxes ---------------------------------------------------------------------------
