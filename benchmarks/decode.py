@@ -5,7 +5,8 @@
 
 Shape: d_model 256, 4 + 4 layers, d_ff 1,024 (ReLU), 4 heads of 64; encoder 256 tokens, 128 new ones.
 Ours is `unitok.generate.decode` whole: encoder, cross keys, and a loop with a grammar's mask. One
-pinned thread; new tokens a second of CPU time of the process, all by turns. The greedy tokens in
+pinned thread; new tokens a second of CPU time of the process, all by turns; freed memory is kept, in
+large pages, for all of them (`unitok.host_memory`). The greedy tokens in
 float32 must equal both peers', all of them, and be many different ones; for bfloat16 and int8 the share
 of equal ones is shown, theirs and ours.
 """
@@ -237,9 +238,13 @@ def main() -> int:
         )
     import jax
 
+    from unitok.host_memory import keep_freed_memory
+
+    kept = keep_freed_memory()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    print(f"core {CORE}, 1 thread; jax {jax.__version__}, torch {torch.__version__}, ", end="")
+    print(f"core {CORE}, 1 thread, freed memory kept: {kept}; jax {jax.__version__}, ", end="")
+    print(f"torch {torch.__version__}, ", end="")
     print(f"transformers {transformers.__version__}, ctranslate2 {ctranslate2.__version__}")
     print(f"load average {os.getloadavg()[0]:.1f}")
     figures = {}

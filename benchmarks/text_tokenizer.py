@@ -2,7 +2,7 @@
 
     python benchmarks/text_tokenizer.py [--repetitions=9]
 
-Claim: at least 0.90 of its speed (the median of each round's ratio), escapes looked for and ids shifted.
+Claim: at least 0.90 of its speed (the median of each round's ratio), escapes looked for and arrays copied.
 Also bytes a token on text the pieces were not learned from, where UNITOK_DATA names the data folder.
 """
 

@@ -29,6 +29,7 @@ from unitok.eval.context import Say, Settings, TaskContext
 from unitok.eval.kept import FORMAT, digest, kept
 from unitok.eval.probes import registry as probing
 from unitok.eval.scores_tokenizer import score_tokenizer
+from unitok.host_memory import keep_freed_memory
 from unitok.predictor import Predictor
 from unitok.run import Run, read_run, write_json
 from unitok.sequence import TEXT, parts
@@ -60,6 +61,7 @@ def evaluate(
     folder = Path(out) if out is not None else run.path / "report"
     folder.mkdir(parents=True, exist_ok=True)  # where it cannot be, nothing is computed
     say(f"loading {run.path}")
+    keep_freed_memory()
     predictor = Predictor.load(run.path, step=step)
     predictor.batch_sizes = BATCH_SIZES
     results: dict[str, Any] = {

@@ -39,8 +39,10 @@ def main(argv: list[str]) -> int:
         raise InputError(
             f"unitok serve needs {error.name}; pip install 'unitok-jax[serve]'"
         ) from None
+    from unitok.host_memory import keep_freed_memory
     from unitok.predictor import Predictor
 
+    keep_freed_memory()
     examples = _examples(config)
     predictor = Predictor.load(
         args.checkpoint, step=args.step, ema=not args.raw_weights, dtype=args.dtype

@@ -128,6 +128,15 @@ def test_fit_makes_a_lossless_model(tmp_path: Path) -> None:
         TextTokenizer.fit(["abc"], vocab_size=5000, log=str)
 
 
+def test_codes_are_the_pieces_of_sentencepiece_less_one(text: TextTokenizer) -> None:
+    peer = sentencepiece.SentencePieceProcessor(model_proto=text.blobs()[MODEL_FILE])
+    values = [value for value in HOSTILE if ESCAPE not in value and "\u2581" not in value]
+    for value, codes in zip(values, text.encode_batch(values), strict=True):
+        assert (codes + 1).tolist() == peer.encode(value)
+        codes += 1  # an array of its own
+        assert (text.encode(value) + 1).tolist() == codes.tolist()
+
+
 def test_a_model_that_changes_text_is_refused() -> None:
     def train(**settings: Any) -> bytes:
         written = io.BytesIO()

@@ -61,7 +61,9 @@ class TextTokenizer(BaseTokenizer):
     def __init__(self, model: bytes) -> None:
         """model: a serialized SentencePiece model with the settings LOSSLESS. Raises ValueError otherwise."""
         self.model = bytes(model)
-        self._processor = sentencepiece.SentencePieceProcessor(model_proto=self.model)
+        self._processor = sentencepiece.SentencePieceProcessor(
+            model_proto=_unknown_last(self.model)
+        )
         self._pieces = _piece_bytes(self._processor)
         self.size = len(self._pieces)
         probe = "  A \t\n ﬁ Å 1 "  # normalisers and strippers give themselves away
@@ -126,17 +128,13 @@ class TextTokenizer(BaseTokenizer):
         self, value: str, context: Any = None, rng: np.random.Generator | None = None
     ) -> np.ndarray:
         """int32 [n]; context and rng play no part. Raises ValueRefused for what is no Unicode string."""
-        return self._encode(_escape(value), [value]) - np.int32(1)
+        return self._encode(_escape(value), [value]).copy()  # SentencePiece's own is read-only
 
     def encode_batch(self, values: Sequence[str]) -> list[np.ndarray]:
-        codes = self._encode(_escape_all(values), values)
-        unknown = np.int32(
-            1
-        )  # made once: for short strings making it costs as much as the difference
-        return [ids - unknown for ids in codes]
+        return [ids.copy() for ids in self._encode(_escape_all(values), values)]
 
     def _encode(self, escaped: str | list[str], values: Sequence[str]) -> Any:
-        """SentencePiece's own ids, one past the codes for its <unk>; a list goes through its threads."""
+        """SentencePiece's own ids are the codes; a list goes through its threads."""
         try:
             return self._processor.encode(escaped, return_type="numpy")
         except (TypeError, RuntimeError, UnicodeEncodeError):  # says no more of what has no UTF-8
@@ -183,13 +181,23 @@ class TextTokenizer(BaseTokenizer):
         return (type(self), (self.model,))
 
 
+def _unknown_last(model: bytes) -> bytes:
+    """The model with its first piece, <unk>, behind all others, so that ids are codes without any shift.
+
+    Pieces are the entries of a protobuf's field 1: a tag, a length below 128, the entry. Their order is
+    that in the bytes, whatever lies between. Another first piece stays for `_piece_bytes` to refuse.
+    """
+    end = 2 + model[1] if model[:1] == b"\x0a" and len(model) > 1 and model[1] < 128 else 0
+    return model[end:] + model[:end]
+
+
 def _piece_bytes(processor: sentencepiece.SentencePieceProcessor) -> list[bytes]:
     """What each code stands for, in bytes. Raises ValueError for a layout that is not LOSSLESS's."""
-    size = processor.get_piece_size()
-    codes = range(1, size)
+    size = processor.get_piece_size() - 1
+    codes = range(size)
     if (
-        not processor.is_unknown(0)
-        or not all(processor.is_byte(code) == (code <= BYTES) for code in codes)
+        not processor.is_unknown(size)
+        or not all(processor.is_byte(code) == (code < BYTES) for code in codes)
         or any(processor.is_control(code) or processor.is_unknown(code) for code in codes)
     ):
         raise ValueError(
@@ -197,7 +205,7 @@ def _piece_bytes(processor: sentencepiece.SentencePieceProcessor) -> list[bytes]
             "train it with TextTokenizer.fit"
         )
     single = [bytes([byte]) for byte in range(BYTES)]
-    pieces = [processor.id_to_piece(code).replace(SPACE, " ") for code in range(BYTES + 1, size)]
+    pieces = [processor.id_to_piece(code).replace(SPACE, " ") for code in range(BYTES, size)]
     return single + [piece.encode("utf-8") for piece in pieces]
 
 

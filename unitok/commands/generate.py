@@ -131,8 +131,10 @@ def main(argv: list[str]) -> int:
         require_written(args.out, target)  # before anything is generated
     fields = _read_fields(args.fields or [])
 
+    from unitok.host_memory import keep_freed_memory
     from unitok.predictor import Predictor
 
+    keep_freed_memory()
     model = Predictor.load(
         args.checkpoint, step=args.step, ema=not args.raw_weights, dtype=args.dtype
     )
