@@ -31,7 +31,7 @@ from unitok.eval.probes import registry as probing
 from unitok.eval.scores_tokenizer import score_tokenizer
 from unitok.host_memory import keep_freed_memory
 from unitok.predictor import Predictor
-from unitok.run import Run, read_run, write_json
+from unitok.run import Run, read_run, write_json, write_text
 from unitok.sequence import TEXT, parts
 
 BATCH_SIZES = (64,)  # generation is padded to one size: few compilations
@@ -92,9 +92,9 @@ def evaluate(
     write_json(folder / "metrics.json", _without(results, SUBSTANCE))
     curves = report.read_curves(run.path / "metrics.jsonl")
     page = report.render(results, curves, to_dict(run.config))
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    write_text(folder / "report.html", page)
     card = model_card.write(results, run.config, _command(run, settings, tasks, probes))
-    (folder / "model-card.md").write_text(card, encoding="utf-8")
+    write_text(folder / "model-card.md", card)
     for line in [*report.lines(results), *probing.lines(results["probes"])]:
         say(line)
     return folder / "report.html"

@@ -182,6 +182,9 @@ def test_the_config_survives_json_and_reads_back_from_a_run_folder(tmp_path) -> 
     path.write_text("{")
     with pytest.raises(InputError, match="not JSON"):
         read_config(path)
+    path.write_text('{"stepps": 3}')
+    with pytest.raises(ConfigError, match=r"config\.json: .*stepps"):
+        read_config(path)
 
 
 def test_what_is_rendered_can_be_typed_back() -> None:

@@ -24,6 +24,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(20):
         Pillow.fromarray(rng.integers(0, 256, (8, 12, 3), np.uint8)).save(folder / f"{i}.png")
     (folder / "notes.txt").write_text("no picture")
+    (folder / "broken.py").write_text("def get_config(:\n")
     return folder
 
 
@@ -66,6 +67,7 @@ def test_a_recipe(photos: Path, tmp_path: Path) -> None:
         (["image", "--data=PHOTOS", "extra"], "'extra'"),
         (["--config=PHOTOS/none.py"], "none.py"),
         (["--config=PHOTOS/notes.txt"], "not a Python file"),
+        (["--config=PHOTOS/broken.py"], "broken.py, line 1"),
         ([], "--config=FILE"),
     ],
 )

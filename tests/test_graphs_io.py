@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from unitok import tokenizers
+from unitok.data.files import read_file
 from unitok.data.graphs import read_graph, write_graph
 from unitok.errors import InputError
 from unitok.values import Graph, ValueRefused
@@ -190,3 +191,13 @@ def test_real_molecules_come_back(name: str) -> None:
             if mol is not None:
                 graph = tok.decode(tok.encode(Graph.from_smiles(row["smiles"])))
                 assert graph.to_smiles() == chem.MolToSmiles(mol)
+
+
+def test_a_message_names_its_file_once(tmp_path):
+    for name in ("junk.g6", "junk.json"):
+        (tmp_path / name).write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(InputError) as caught:
+            read_graph(tmp_path / name) if name.endswith("g6") else read_file(
+                tmp_path / name, "coord"
+            )
+        assert str(caught.value).count(name) == 1

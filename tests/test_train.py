@@ -24,7 +24,7 @@ from unitok.errors import InputError, RunError
 from unitok.interfaces import Batch
 from unitok.model import EncoderDecoder, TableSizes
 from unitok.sharding import make_mesh
-from unitok.train import loop, optim, runtime, telemetry
+from unitok.train import loop, optim, prepare_data, runtime, telemetry
 from unitok.train.step import Steps
 from unitok.vocabulary import Vocabulary
 
@@ -247,6 +247,7 @@ def test_a_changed_config_is_reported_or_refused(tiny, whole, tmp_path, capsys) 
         optimizer__learning_rate="0.02"
     )
     assert "its stream begins anew" in again(tasks__turn__weight="2")
+    assert "anew" not in again(tasks__turn__eval_items="3", data__prefetch="2")
     for fields in ({"model__rope_theta": "7"}, {"tokenizers__text__options__x": "1"}):
         with pytest.raises(InputError, match="use another --workdir"):
             again(**fields)
@@ -290,6 +291,26 @@ def test_a_run_folder_without_a_checkpoint_begins_anew(tiny, whole, tmp_path) ->
     loop.Training(dataclasses.replace(config, seed=5), tmp_path)  # killed before its first save
     loop.train(config)
     assert saved(tmp_path) == saved(whole)
+
+
+def test_prepare_makes_what_training_goes_on_with(tiny, tmp_path, capsys) -> None:
+    """The run folder, the rows and the counts that training then reports; at most 80 columns."""
+    config = config_of(tiny, tmp_path, steps="1")
+    found = prepare_data.prepare_data(config, tmp_path)
+    assert not (tmp_path / "checkpoints").exists() or not Checkpoints(tmp_path).steps()
+    training = loop.Training(config, tmp_path)
+    assert training.stream.lengths == (found["rows"]["encoder"], found["rows"]["decoder"])
+    assert training.vocabulary.size == sum(found["vocabulary"].values())
+    assert set(found["tasks"]) == set(config.tasks) and 0.5 < found["fill"] <= 1
+    for name, task in found["tasks"].items():
+        assert task["records"]["train"] > task["records"]["eval"] > 0, name
+        assert task["too_long"] == 0 < task["input_tokens"]["mean"] <= task["input_tokens"]["most"]
+    assert max(map(len, prepare_data.lines(found)[1:])) <= 80
+    flags = [f"--config={tiny}", f"--workdir={tmp_path}", "--json"]
+    capsys.readouterr()
+    assert prepare_data.main(flags) == 0
+    assert json.loads(capsys.readouterr().out) == found
+    assert prepare_data.main([f"--config={tiny}", "--nothing"]) == 2
 
 
 # ---- processes, devices, signals ----------------------------------------------------------

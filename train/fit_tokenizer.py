@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import importlib.util
 import inspect
 import json
 import time
@@ -19,6 +18,7 @@ import numpy as np
 
 from unitok.commands.parser import Parser
 from unitok.config import FitConfig, TokenizerConfig
+from unitok.config_cli import execute
 from unitok.errors import InputError, command
 from unitok.interfaces import Tokenizer
 from unitok.values import Image
@@ -128,15 +128,8 @@ def _recipe(file: str) -> tuple[TokenizerConfig, list[Any], list[Any]]:
         raise InputError(
             f"{path}: not found; --config names a recipe such as configs/tokenizers/image.py"
         )
-    spec = importlib.util.spec_from_file_location("unitok_recipe", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    missing = [f for f in ("get_config", "get_values", "get_held_out") if not hasattr(module, f)]
-    if missing:
-        raise InputError(f"{path}: no recipe; it does not define {', '.join(missing)}")
-    return module.get_config(), list(module.get_values()), list(module.get_held_out())
+    config, values, held_out = execute(path, "get_config", "get_values", "get_held_out")
+    return config, list(values), list(held_out)
 
 
 def _from_files(flags: argparse.Namespace) -> tuple[TokenizerConfig, list[Any], list[Any]]:

@@ -28,6 +28,11 @@ Say = Callable[[str], None]
 FREE = ("dtype", "remat", "scan_layers", "dropout")
 # Parts of the config that the data stream is a function of: when one changes, it begins anew.
 STREAM = ("seed", "tokenizers", "sources", "tasks", "data")
+# Fields in them that training's examples do not hang on.
+UNREAD = {
+    "prefetch", "cache_dir", "about", "licence", "metrics", "yardstick", "shows", "held_out_templates",
+    "eval_items", "eval_temperature", "eval_split",
+}  # fmt: skip
 
 
 def open_together(
@@ -78,7 +83,14 @@ def open_run(config: Config, workdir: Path, given: Mapping[str, Tokenizer] | Non
 
 def stream_digest(config: Config) -> str:
     """Of all that the data stream is a function of: what a position in it is worth nothing without."""
-    parts = {name: value for name, value in to_dict(config).items() if name in STREAM}
+    whole = to_dict(config)
+    read = lambda fields: {k: v for k, v in fields.items() if k not in UNREAD}  # noqa: E731
+    parts = {
+        **{name: whole[name] for name in STREAM},
+        "data": read(whole["data"]),
+        "sources": {name: read(source) for name, source in whole["sources"].items()},
+        "tasks": {name: read(task) for name, task in whole["tasks"].items()},
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

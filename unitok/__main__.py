@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 
 SUMMARIES = {
     "train": "train a model: unitok train --config=FILE.py [--config.a.b=value]",
+    "prepare": "all that comes before the first step, and what the rows will hold",
     "eval": "evaluate checkpoints and write a report",
     "generate": "ask a checkpoint for a value of any modality",
     "roundtrip": "fidelity and rate of a tokenizer on your own files",

@@ -73,7 +73,7 @@ def read_config(file: str | Path) -> Config:
         raise InputError(f"{path}: no such config file; {hint}")
     if path.suffix == ".json":
         return _read_json(path)
-    config = _execute(path)
+    (config,) = execute(path, "get_config")
     if not isinstance(config, Config):
         raise InputError(
             f"{path}: get_config() gave {type(config).__name__}, want unitok.config.Config"
@@ -88,9 +88,15 @@ def _read_json(path: Path) -> Config:
         raise InputError(
             f"{path}: not JSON ({error}); a run folder's config.json is meant"
         ) from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
-def _execute(path: Path) -> Any:
+def execute(path: Path, *functions: str) -> list[Any]:
+    """What each of the functions that the Python file defines gives, called in turn.
+
+    Raises InputError naming the file, the line and what went wrong in it; ConfigError as it is.
+    """
     spec = importlib.util.spec_from_file_location(f"unitok_config_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: not a Python file; a config file ends in .py or .json")
@@ -98,9 +104,10 @@ def _execute(path: Path) -> Any:
     sys.modules[spec.name] = module  # so that dataclasses of the file itself resolve
     try:
         spec.loader.exec_module(module)
-        if not callable(getattr(module, "get_config", None)):
-            raise InputError(f"{path}: defines no get_config(); add `def get_config() -> Config`")
-        return module.get_config()
+        for name in functions:
+            if not callable(getattr(module, name, None)):
+                raise InputError(f"{path}: defines no {name}(); add `def {name}()`")
+        return [getattr(module, name)() for name in functions]
     except (InputError, ConfigError):
         raise
     except SyntaxError as error:

@@ -146,10 +146,15 @@ def read_json(file: Path) -> Any:
 
 
 def write_json(file: Path, data: Any) -> None:
+    """As JSON, durable before it is visible."""
+    write_text(file, json.dumps(data, indent=1, ensure_ascii=False))
+
+
+def write_text(file: Path, text: str) -> None:
     """Durable before it is visible: written beside its place, synced, renamed."""
     fresh = file.with_name(file.name + ".new")
     with open(fresh, "w", encoding="utf-8") as out:
-        json.dump(data, out, indent=1, ensure_ascii=False)
+        out.write(text)
         out.flush()
         os.fsync(out.fileno())
     fresh.replace(file)

@@ -319,8 +319,9 @@ def _write_graph(value: Graph, path: Path) -> None:
 
 
 def _read_boxes(path: Path) -> Boxes:
+    text = limits.read_text(path, limits.MAX_TEXT_BYTES)
     try:
-        content = json.loads(limits.read_text(path, limits.MAX_TEXT_BYTES))
+        content = json.loads(text)
         return Boxes(np.asarray(content["coords"], np.float32), content.get("labels") or [])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(

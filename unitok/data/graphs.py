@@ -88,8 +88,9 @@ def read_graph(path: str | Path) -> Graph:
     """The graph in a file. Raises InputError naming the file and the remedy."""
     path = limits.existing(path)
     read = _format(path)[0]
+    text = limits.read_text(path, MAX_TEXT)
     try:
-        return read(limits.read_text(path, MAX_TEXT))
+        return read(text)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
