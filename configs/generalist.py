@@ -124,7 +124,8 @@ def get_sources() -> dict[str, SourceConfig]:
 
 def get_tasks() -> dict[str, TaskConfig]:
     """Weights: examples of each in the mixture."""
-    noisy, label = {"input_noise": 0.3}, "{label:text}"
+    noisy: dict[str, Any] = {"input_noise": 0.3}
+    label = "{label:text}"
     wl = "WL subtree kernel + SVM, ten folds"
     continued = "{future:series@past}"
     return {
