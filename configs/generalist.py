@@ -23,6 +23,13 @@ Data, as published; only training splits are trained on, and evaluated is the sp
 
 The yardsticks are those of models made for one task each; the trivial baselines stand in the report. What
 is trained on UCR and exchange-rate is for measuring: these two carry no licence to ship anything from.
+
+Cost: 77 minutes on ONE of two CPU cores (2,400 steps, 2,700 tokens a second). Result, 500 items a task at the
+most: thirteen tasks above their trivial baselines, among them spoken digits 98.5 %, speakers 98.0 %, garments
+74.6 %, questions about pictures 79.8 %, intents 67.2 %, UCR 60.4 %, ESOL RMSE 1.46. Not above: ETTh1 (MSE
+0.613; repeat-last 1.26, but seasonal naive 0.511), exchange-rate, PTC (34 items), SciTLDR, and QM9 in both
+directions (no molecule right; 99 % valid). TRUCE is above, but not by looking: another item's series
+does as well. The whole table is in the README.
 """
 
 from typing import Any
@@ -183,7 +190,7 @@ def get_tasks() -> dict[str, TaskConfig]:
 def get_config() -> Config:
     return Config(
         name="generalist",
-        steps=5000,
+        steps=2400,
         tokenizers={
             name: TokenizerConfig(name=name)
             for name in ("text", "image", "audio", "series", "graph")
