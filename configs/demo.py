@@ -87,7 +87,7 @@ def get_config() -> Config:
     guided: dict[str, Any] = {"condition_dropout": 0.1, "eval_temperature": 0.7}
     return Config(
         name="demo",
-        steps=1500,
+        steps=1400,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(
@@ -224,7 +224,7 @@ def get_config() -> Config:
         optimizer=OptimizerConfig(
             learning_rate=1.5e-3, warmup_steps=100, weight_decay=0.05, ema_decay=0.997
         ),
-        checkpoint=CheckpointConfig(every=750, validate_every=375, validate_batches=4),
+        checkpoint=CheckpointConfig(every=700, validate_every=350, validate_batches=4),
         report=True,
         eval_probes=["none"],  # three minutes: ask them with `unitok eval --checkpoint=runs/demo --probes=all`
     )  # fmt: skip

@@ -90,7 +90,8 @@ def get_config() -> Config:
             ),
         },
         model=ModelConfig(
-            d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3, dropout=0.1
+            d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3, dropout=0.1,
+            dtype="bfloat16",
         ),
         data=DataConfig(batch_size=8),
         optimizer=OptimizerConfig(
