@@ -6,9 +6,11 @@ Data: scikit-learn's 1,797 handwritten digits (8 x 8, UCI; inside the dependency
 downloaded), 80 % train and 20 % test, stratified, fixed. The image tokenizer is fitted first, on
 the training digits alone.
 
-Cost: 1,400 steps of about 1,350 tokens; not timed on quiet cores. Result on the test split's 359 images
-(95 % interval): digits read 98.6 % (97.5 to 99.7), 0 % under a wording never seen in training; half a
-digit completed at 10.55 dB, below the 10.97 dB of the most frequent code at each place.
+Cost: 8.5 minutes on two CPU cores, of which 7.1 are 1,400 steps and the rest the tokenizer and the scores;
+probes a minute more. Result on the test split's 359 images (95 % interval): digits read 98.6 % (97.2 to
+99.7), and as many under a wording never seen in training; drawn digits read by a CNN 98.6 % (97.2 to 99.7;
+it reads 98.9 % of reconstructions); half a digit completed at 11.80 dB (11.52 to 12.09; most frequent code at
+each place 11.40); captions 98.3 %.
 """
 
 from typing import Any

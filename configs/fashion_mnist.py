@@ -10,7 +10,7 @@ Cost: 42 minutes on ONE CPU core (2,600 steps, 5,700 tokens a second in bf16; th
 busy), the fit of the tokenizer not counted. Result on the first 1,000 test images (95 % interval): garments
 named 88.8 % (86.8 to 90.7), under a wording never seen in training 89.0 %; drawn garments recognised by a
 CNN 91.6 % (it reads 87.9 % of the real images and 84.2 % of the tokenizer's reconstructions); half a picture
-completed at 12.03 dB (most frequent codes: 10.50, tokenizer: 24.04).
+completed at 12.03 dB (most frequent codes: 10.50, tokenizer: 24.04). The decoder did not yet read places then.
 """
 
 from unitok.config import (
