@@ -27,9 +27,9 @@ is trained on UCR and exchange-rate is for measuring: these two carry no licence
 Cost: 77 minutes on ONE of two CPU cores (2,400 steps, 2,700 tokens a second). Result, 500 items a task at the
 most: thirteen tasks above their trivial baselines, among them spoken digits 98.5 %, speakers 98.0 %, garments
 74.6 %, questions about pictures 79.8 %, intents 67.2 %, UCR 60.4 %, ESOL RMSE 1.46. Not above: ETTh1 (MSE
-0.613 on 56 windows; repeat-last 1.26, but seasonal naive 0.511), exchange-rate, PTC (34 items), SciTLDR, and QM9 in both
-directions (no molecule right; 99 % valid). TRUCE is above, but not by looking: another item's series
-does as well. The whole table is in the README.
+0.613 on 56 windows; repeat-last 1.26, but seasonal naive 0.511), exchange-rate, PTC (34 items), SciTLDR, and
+QM9 in both directions (no molecule right; 99 % valid). TRUCE is above, but not by looking: another item's
+series does as well. The whole table is in the README.
 """
 
 from typing import Any
