@@ -56,7 +56,7 @@ def describe(value: Any) -> str:
     """What a histogram of geometries counts."""
     name = type(value).__name__
     if isinstance(value, str):
-        return f"text of {len(value) // 8 * 8}+"
+        return f"text of {len(value) // 4 * 4}+"
     sizes = {"Image": "pixels", "Audio": "samples", "Series": "values", "Boxes": "coords"}
     if name in sizes:
         return f"{name} {list(getattr(value, sizes[name]).shape)}"
