@@ -255,6 +255,17 @@ def test_a_place_is_counted_from_the_beginning_of_its_value() -> None:
     assert np.abs(alone[:, None] - alone[None])[~np.eye(5, dtype=bool)].max(axis=-1).min() > 0.1
 
 
+def test_the_decoder_knows_places_that_distances_do_not_tell() -> None:
+    """Moved along as a whole, a target is another one to it; without the embedding it is the same."""
+    for placed in (True, False):
+        model, params = build(dataclasses.replace(MODERN, place_embedding=placed))
+        batch = pack([EXAMPLES[0]], 18, 17)
+        moved = dataclasses.replace(batch, decoder_positions_BT3=batch.decoder_positions_BT3 + 3)
+        a, b = (np.asarray(model._hidden(params, one, None)[1]) for one in (batch, moved))
+        apart = np.abs(a - b)[np.asarray(batch.decoder_segments_BT) > 0].max()
+        assert apart > 1e-2 if placed else apart < 1e-4
+
+
 def test_text_positions_are_ordinary_rotary_positions() -> None:
     """Equal coordinates give one-axis rotary embeddings; scores depend on differences of positions alone."""
     at = jnp.arange(6)[None, :, None].repeat(3, axis=2)
