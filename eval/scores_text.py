@@ -10,7 +10,7 @@ import numpy as np
 from unitok.config import Template
 from unitok.eval import baselines
 from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, answer, metric, plain_metric
-from unitok.metrics import bootstrap, classification, text
+from unitok.metrics import bootstrap, classification, graphs, text
 from unitok.metrics.bootstrap import Estimate
 from unitok.predictor import Request
 from unitok.sequence import TEXT
@@ -19,7 +19,7 @@ MAX_CLASSES = 50  # distinct training answers up to which a task counts as class
 MAX_MATRIX = 30  # classes up to which the confusion matrix is drawn
 MAX_SCORED = 200  # items at the most whose answers are all scored, for the ROC curve
 TITLES = {
-    "accuracy": "accuracy", "exact_match": "exact match", "macro_f1": "macro F1", "chrf": "chrF", "bleu": "BLEU",
+    "accuracy": "accuracy", "exact_match": "exact match", "smiles": "canonical SMILES right", "macro_f1": "macro F1", "chrf": "chrF", "bleu": "BLEU",
     "rouge_l": "ROUGE-L", "cider": "CIDEr", "wer": "word error rate", "cer": "character error rate",
 }  # fmt: skip
 NAMES = frozenset([*TITLES, "auroc"])
@@ -84,6 +84,8 @@ def estimate(name: str, truth: Sequence[str], written: Sequence[str], seed: int)
     pairs = list(zip(truth, written))
     if name in ("accuracy", "exact_match"):
         return bootstrap.mean(np.array([text.exact_match(t, w) for t, w in pairs]), seed)
+    if name == "smiles":
+        return bootstrap.mean(np.array([graphs.same_molecule(t, w) for t, w in pairs]), seed)
     if name == "chrf":
         return bootstrap.mean(np.array([text.chrf([t], [w]) for t, w in pairs]) / 100, seed)
     if name == "rouge_l":

@@ -24,11 +24,13 @@ from unitok.config import (
 )
 from unitok.data import cache, sources
 from unitok.data.mixture import Stream, build_stream
-from unitok.data.tasks import Task
+from unitok.data.tasks import Task, build_tasks
 from unitok.errors import InputError
 from unitok.interfaces import BATCH_FIELDS, Batch
 from unitok.sequence import Composer
-from unitok.vocabulary import BOS, EOS, PAD
+from unitok.tokenizers import build
+from unitok.values import Graph
+from unitok.vocabulary import BOS, EOS, PAD, Vocabulary
 
 WORDS = [" ".join(["red", "green", "blue", "old", "new"][: 1 + i % 5]) + f" {i}" for i in range(60)]
 
@@ -205,6 +207,25 @@ def test_condition_dropout_empties_the_inputs_at_its_rate():
                 total += 1
                 empty += not (batch.encoder_segments_BS[row] == segment).any()
     assert abs(empty / total - 0.25) < 0.04
+
+
+@pytest.mark.parametrize("random_order", (True, False))
+def test_graphs_are_written_in_a_random_order_or_in_the_canonical_one(random_order):
+    records = {"graph": [Graph(6, [[i, (i + 1) % 6] for i in range(6)] + [[0, 3]])]}
+    task = TaskConfig(
+        source="g", templates=[Template(inputs="{graph}", targets="{graph}")], random_order=random_order
+    )  # fmt: skip
+    config = dataclasses.replace(
+        make_config(), tokenizers={name: TokenizerConfig(name=name) for name in ("text", "graph")},
+        sources={"g": SourceConfig(kind="arrays", options={"columns": records})}, tasks={"g": task},
+    )  # fmt: skip
+    tokenizers = {"text": house()[0]["text"], "graph": build("graph")}
+    sizes = {name: (t.size, t.fingerprint) for name, t in tokenizers.items()}
+    composer = Composer(tokenizers, Vocabulary.build(sizes))
+    (made,) = build_tasks(config, composer, "train", None)
+    examples = [made.example(0, np.random.default_rng(seed)) for seed in range(20)]
+    assert (len({tuple(e.inputs.ids.tolist()) for e in examples}) > 1) == random_order
+    assert (len({tuple(e.labels.tolist()) for e in examples}) > 1) == random_order
 
 
 def test_overlong_examples_are_counted_or_refused_never_cut():

@@ -132,6 +132,16 @@ def test_samples_from_the_right_distribution_beat_their_own_median_and_cover() -
     assert sure["inside the 80 % band"]["items"] == 60
 
 
+def test_the_squared_error_is_of_the_mean_and_the_absolute_one_of_the_median() -> None:
+    """Of eight samples one lies far off: it moves the mean, not the median."""
+    records = waves()
+    true = {id(r["past"]): r["future"].values for r in records}
+    far = lambda f, sample: Series(true[id(f["past"])] + 8.0 * (sample == 0), "H")  # noqa: E731
+    found = scores(context(records, *FORECAST, far, "mse", "mae"))
+    assert found["MSE"]["value"] == pytest.approx(1, rel=1e-4)
+    assert found["MAE"]["value"] == pytest.approx(0, abs=1e-5)
+
+
 def test_series_read_off_a_graph_are_exact_or_not() -> None:
     records = some_graphs()
     for record in records:
@@ -243,6 +253,24 @@ def test_molecules_by_their_smiles() -> None:
         context(records, "{smiles:text}", "{graph}", lambda f, s: broken, "smiles", "validity")
     )
     assert found["canonical SMILES right"]["value"] == found["valid"]["value"] == 0
+
+
+def test_a_molecule_written_in_other_words_is_right_but_no_exact_match() -> None:
+    pytest.importorskip("rdkit", reason="needs rdkit, in the extra `chem`")
+    other = {
+        "CCO": "OCC",
+        "CC(=O)O": "C(C)(=O)O",
+        "CN": "CN",
+        "C=O": "CO",
+        "CC#N": "C(C",
+        "C1CC1": "",
+    }
+    records = [{"graph": Graph.from_smiles(s), "smiles": s} for s in other]
+    reply = lambda f, _: other[next(r["smiles"] for r in records if r["graph"] is f["graph"])]  # noqa: E731
+    names = ("exact_match", "smiles")
+    found = scores(context(records, "{graph}", "{smiles:text}", reply, *names))
+    assert found["canonical SMILES right"]["value"] == 3 / 6  # one atom less, no SMILES, nothing
+    assert found["exact match"]["value"] == 1 / 6
 
 
 # ---- text: answers, captions, numbers ----------------------------------------------------------

@@ -144,6 +144,7 @@ class TaskConfig:
     input_noise: float = (
         0.0  # training: up to this share of the inputs' value codes is hidden (MASK)
     )
+    random_order: bool = True  # training: of graphs and boxes; else the canonical one
     eval_items: int | None = None  # None: the whole test split
     eval_temperature: float = 1.0  # of values that evaluation samples; 0: greedy
     train_split: str = "train"

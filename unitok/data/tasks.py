@@ -54,7 +54,8 @@ class Task:
         if self._tables:
             record = _Tokenized(record, {n: Codes(t[index]) for n, t in self._tables.items()})
         try:
-            inputs, targets, modality = self.composer.pair(template, record, rng=rng)
+            order = rng if self.config.random_order else None
+            inputs, targets, modality = self.composer.pair(template, record, rng=order)
         except InputError as error:
             raise InputError(f"task {self.name}, record {index}: {error}") from None
         if rng.random() < self.config.condition_dropout:

@@ -34,7 +34,7 @@ NAMES: dict[str, str] = {
     "stoi": "short-time objective intelligibility",
     # forecasts
     "mase": "mean absolute scaled error of the median forecast",
-    "mse": "mean squared error of the median forecast",
+    "mse": "mean squared error of the mean forecast",
     "smape": "symmetric percentage error of the median forecast",
     "crps": "continuous ranked probability score",
     "wql": "weighted quantile loss",
@@ -45,7 +45,7 @@ NAMES: dict[str, str] = {
     "novelty": "share of graphs that training does not hold",
     "properties": "share of graphs with every property that the inputs state",
     "isomorphic": "share of graphs equal to the truth up to relabelling",
-    "smiles": "share of molecules whose canonical SMILES is the truth's",
+    "smiles": "share of molecules, as graphs or written, whose canonical SMILES is the truth's",
     "degree_mmd": "distance of degree distributions",
     "wl_mmd": "distance under the Weisfeiler-Lehman kernel",
     # boxes

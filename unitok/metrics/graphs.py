@@ -128,6 +128,18 @@ def valid_molecule(graph: Graph) -> bool:
     return True
 
 
+def same_molecule(truth: str, written: str) -> bool:
+    """Whether two SMILES mean one molecule, stereochemistry included: their canonical SMILES (extra `chem`)
+    are equal. What is no SMILES is no molecule. Raises ValueRefused where the truth is none. So "OCC" is
+    "CCO", and "CC(" is nothing.
+    """
+    canonical = Graph.from_smiles(truth).to_smiles()
+    try:
+        return Graph.from_smiles(written).to_smiles() == canonical
+    except ValueError:
+        return False
+
+
 # ---- sets of graphs ---------------------------------------------------------------------------
 
 
