@@ -10,6 +10,7 @@ import struct
 import sys
 import types
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -163,6 +164,38 @@ def test_tfds_rows_become_records(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(InputError, match=r"unitok-jax\[tfds\]"):
         source("tfds", "fashion_mnist", "train")
+
+
+@pytest.mark.slow
+def test_the_real_tfds_reads_what_it_prepared(tmp_path):
+    pytest.importorskip("tensorflow", reason="preparing needs the extra `tfds-prepare`")
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class Prints(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+        url_infos: ClassVar = {}  # nothing to download: no checksums to look for
+
+        def _info(self):
+            kinds = {"image": tfds.features.Image(shape=(9, 11, 1)), "label": tfds.features.ClassLabel(num_classes=4)}  # fmt: skip
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(kinds))
+
+        def _split_generators(self, _):
+            return {"train": self._generate_examples(0, 8), "test": self._generate_examples(8, 12)}
+
+        def _generate_examples(self, first, end):
+            for i in range(first, end):
+                yield i, {"image": made[i], "label": i % 4}
+
+    made = np.random.default_rng(0).integers(0, 256, (12, 9, 11, 1)).astype(np.uint8)
+    Prints(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    for part, rows in (("train", range(8)), ("test", range(8, 12))):
+        found = source(
+            "tfds", "prints", part, names={"label": list("abcd")}, data_dir=str(tmp_path)
+        )
+        read = {found[i]["image"].pixels.tobytes(): found[i]["label"] for i in range(len(found))}
+        assert read == {made[i].tobytes(): "abcd"[i % 4] for i in rows}
+    with pytest.raises(InputError, match=r"split 'valid' is not there"):
+        source("tfds", "prints", "valid", data_dir=str(tmp_path))
 
 
 def test_windows_of_one_long_series(tmp_path):
