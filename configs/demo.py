@@ -8,7 +8,8 @@ chosen (`unitok/data/synthetic.py`). Test items are never trained on: other digi
 real-valued parameters, and for graphs other isomorphism classes. `counts` joins one digit from 1 to 4
 with as many beeps, spikes and parts of a graph, so that any modality can be asked for in any other.
 
-Trivial baselines on the test split, named before training; the report prints them beside the scores:
+Trivial baselines on the whole test split, named before training. The report and the README print those of the
+evaluated items alone (`eval_items`, 128 of most tasks), so they differ: describe_curve 7.8 %, play 29.7 %, draw 15.6 %.
     recognise, draw                          one answer for all (5): 10.0 %
     hear                                     one answer for all: 4.8 % of 30 captions
     describe_curve                           one answer for all: 12.4 % of 16 captions

@@ -74,9 +74,9 @@ class PaletteGrammar:
         return jnp.stack([seen, left]).astype(jnp.int32), allowed, position
 
 
-def get_config(base: Config | None = None) -> Config:
+def get_config() -> Config:
     """The demo's model and tokenizers, with one block and two tasks more."""
-    base, rng = base or demo.get_config(), np.random.default_rng(0)
+    base, rng = demo.get_config(), np.random.default_rng(0)
     moods = {"warm": [255, 120, 40], "cold": [40, 120, 255], "grey": [128, 128, 128]}
     words = [word for word in moods for _ in range(200)]
     noise = [rng.normal(0, 30, (int(rng.integers(2, 5)), 3)) for _ in words]
@@ -87,7 +87,8 @@ def get_config(base: Config | None = None) -> Config:
         name="palette",
         steps=200,
         tokenizers={**base.tokenizers, "palette": TokenizerConfig(name="palette")},
-        sources={"palettes": SourceConfig(kind="arrays", options={"columns": {"palette": colours, "mood": words}})},
+        # the demo's too, of which only the fit of its image tokenizer reads one, where there is no init_from
+        sources={**base.sources, "palettes": SourceConfig(kind="arrays", options={"columns": {"palette": colours, "mood": words}})},
         tasks={
             "mood": TaskConfig(source="palettes", templates=[Template(inputs=read, targets="{mood:text}")]),
             "paint": TaskConfig(source="palettes", templates=[Template(inputs=write, targets="{palette}")]),

@@ -1,26 +1,26 @@
-"""docs/add-a-modality.md holds: one file of one's own conforms, joins a trained checkpoint's vocabulary, trains."""
+"""docs/add-a-modality.md holds: its Python and its commands run; one file of one's own conforms, joins a trained
+checkpoint's vocabulary, trains and answers."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import ROOT, SMALL, commands, run, small_demo, snippets
 
 import unitok
 from unitok import registry
-from unitok.config_cli import read_config
 from unitok.conformance import check_tokenizer
 from unitok.errors import InputError
 from unitok.run import read_run
-from unitok.train import loop
 
-ROOT = Path(__file__).resolve().parent.parent
+PAGE = "docs/add-a-modality.md"
 FILE = ROOT / "examples" / "palette.py"
 VALUES = [[[0, 0, 0]], [[255, 255, 255], [12, 200, 99]], [[i, 255 - i, 7] for i in range(8)]]
 
@@ -45,21 +45,37 @@ def test_it_is_short_and_conforms(palette):
             registry.build("palette").encode(wrong)
 
 
-def test_it_joins_a_trained_model_by_growth_and_trains(palette, tiny, tmp_path):
-    base = read_config(tiny)
-    parent = loop.train(dataclasses.replace(base, steps=2, workdir=str(tmp_path / "parent")))
-    mine = dataclasses.replace(
-        palette.get_config(base), steps=4, init_from=str(parent), workdir=str(tmp_path / "mine")
-    )
-    run = read_run(loop.train(mine))
-    old, new = read_run(parent).vocabulary, run.vocabulary
-    assert new.extends(old) and new.modalities == (*old.modalities, "palette")
-    model = unitok.load(run.path)
-    drawn = model.generate("A warm palette", to="palette", constraints={"colours": 2}, seed=0)[
-        0
-    ].value
-    assert np.shape(drawn) == (2, 3)
-    assert isinstance(model.generate("Mood of {palette}", palette=drawn, to="text", max_new_tokens=4)[0].value, str)  # fmt: skip
+def test_the_conformance_snippet(palette):
+    suite, _ = snippets(PAGE)
+    exec(suite, {"numpy": np, "values": VALUES})
+
+
+def test_the_page_s_commands_grow_a_trained_demo_and_it_answers(palette, tmp_path, monkeypatch):
+    """The demo's own tokenizers, so that what the example takes over from its config is there too."""
+    for name in ("configs", "examples"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    evaluate, train = commands(PAGE)
+    assert run("unitok train --config=configs/demo.py", *SMALL, *small_demo()) == 0
+    assert run(train, *SMALL) == 0
+    mine, parent = read_run("runs/palette"), read_run("runs/demo")
+    assert mine.vocabulary.extends(parent.vocabulary)
+    assert mine.vocabulary.modalities == (*parent.vocabulary.modalities, "palette")
+
+    variable, *words = shlex.split(evaluate)  # in a process that has not seen the file
+    environment = {**os.environ, **dict([variable.split("=")])}
+    assert words.pop(0) == "unitok"
+    told = [sys.executable, "-m", "unitok", *words, "--items=2", "--tasks=mood", "--probes=none"]
+    done = subprocess.run(told, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Path("runs/palette/report/report.html").is_file()
+
+    *_, answers = snippets(PAGE)
+    drawn, mood = (line.partition("#")[0] for line in answers.splitlines()[1:])
+    scope = {"unitok": unitok}
+    exec(answers.splitlines()[0], scope)
+    assert np.shape(eval(drawn, scope)) == (3, 3)
+    assert isinstance(eval(mood, scope), str)
 
 
 def test_another_process_finds_it_by_the_variable(tmp_path):

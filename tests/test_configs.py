@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import jax
@@ -9,16 +10,18 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, AxisType
 
-from unitok.config import Config
+from unitok.config import Config, TokenizerConfig
 from unitok.config_cli import read_config
 from unitok.config_json import from_dict, to_dict
 from unitok.interfaces import Batch
 from unitok.model import EncoderDecoder, TableSizes
 from unitok.sharding import SPEC_OF
+from unitok.train.fit_tokenizer import check_options, fittable
 from unitok.train.step import Steps
 
 FOLDER = Path(__file__).parent.parent / "configs"
 FILES = [file for file in sorted(FOLDER.glob("*.py")) if "def get_config" in file.read_text()]
+RECIPES = [f for f in sorted((FOLDER / "tokenizers").glob("*.py")) if f.stem != "__init__"]
 MESH = AbstractMesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
 
 
@@ -56,3 +59,13 @@ def a_batch(config: Config) -> Batch:
         encoder, field(64, 3), encoder, encoder, decoder, field(32, 3), decoder, decoder,
         field(32, dtype=np.bool_), decoder, field(32, dtype=np.float32), decoder, decoder,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_a_tokenizer_s_recipe_is_one_for_unitok_fit(file: Path) -> None:
+    assert f"unitok fit --config=configs/tokenizers/{file.name}" in file.read_text(), "its command"
+    recipe = importlib.import_module(f"unitok.configs.tokenizers.{file.stem}")
+    config = recipe.get_config()
+    assert isinstance(config, TokenizerConfig)
+    assert callable(recipe.get_values) and callable(recipe.get_held_out)
+    check_options(fittable(config.name), config.options)

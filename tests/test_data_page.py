@@ -59,30 +59,34 @@ def folder(tmp_path_factory) -> Path:
     (top / "play.txt").write_text(
         "First Citizen:\nBefore we proceed any further, hear me speak.\n" * 90
     )
-    write_parquet(top / "pictures.parquet")
     return top
 
 
-def write_parquet(path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
+@pytest.fixture(scope="module")
+def parquet_file(folder) -> Path:
+    """Written beside the others, and only for those who ask: the rest of the page needs no pyarrow."""
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow, in the extra `test`")
     import pyarrow.parquet as parquet
 
     packed = []
     for i in range(10):
-        files.write_file(picture(), path.parent / f"p{i}.png")
-        packed.append({"bytes": (path.parent / f"p{i}.png").read_bytes(), "path": f"p{i}.png"})
+        files.write_file(picture(), folder / f"p{i}.png")
+        packed.append({"bytes": (folder / f"p{i}.png").read_bytes(), "path": f"p{i}.png"})
     rows = {
         "image": packed,
         "label": list(range(10)),
         "curve": [[1.0, float(i)] for i in range(10)],
     }
-    parquet.write_table(pyarrow.table(rows), path)
+    parquet.write_table(pyarrow.table(rows), folder / "pictures.parquet")
+    return folder / "pictures.parquet"
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
-def test_every_snippet_gives_records_for_its_template(folder, monkeypatch, number):
+def test_every_snippet_gives_records_for_its_template(folder, monkeypatch, request, number):
     if "smiles" in SNIPPETS[number]:
-        pytest.importorskip("rdkit")
+        pytest.importorskip("rdkit", reason="needs rdkit, in the extra `test`")
+    if "parquet" in SNIPPETS[number]:
+        request.getfixturevalue("parquet_file")
     monkeypatch.chdir(folder)
     scope = {"SourceConfig": SourceConfig, "Template": Template}
     exec(SNIPPETS[number], scope)
@@ -99,18 +103,18 @@ def test_every_snippet_gives_records_for_its_template(folder, monkeypatch, numbe
                 assert isinstance(value, kinds[field.modality])
 
 
-def test_parquet_by_pyarrow(folder, tmp_path):
+def test_parquet_by_pyarrow(folder, parquet_file, tmp_path):
     modalities = {"image": "image", "curve": "series"}
     whole = {"split": {"all": [0, 1]}, "modalities": modalities}
-    config = SourceConfig(kind="parquet", path=str(folder / "pictures.parquet"), options=whole)
+    config = SourceConfig(kind="parquet", path=str(parquet_file), options=whole)
     record = build_source(config, "all")[3]
     assert record["image"] == files.read_file(folder / "p3.png", "image") and record["label"] == 3
     assert record["curve"] == Series(np.array([1.0, 3.0], np.float32))
-    import pandas
+    pandas = pytest.importorskip("pandas", reason="needs pandas, in the extra `test`")
 
     pandas.DataFrame({"day": ["a", "b"], "x": [1.5, np.nan], "y": [2, 3]}).to_parquet(tmp_path / "s.parquet")  # fmt: skip
     assert files.read_file(tmp_path / "s.parquet", "series") == Series(np.array([[1.5, 2], [np.nan, 3]]))  # fmt: skip
-    data = bytearray((folder / "pictures.parquet").read_bytes())
+    data = bytearray(parquet_file.read_bytes())
     data[len(data) // 2 :] = b"PAR1"
     for content in (bytes(data), b"", b"PAR1" * 9):
         (tmp_path / "broken.parquet").write_bytes(content)

@@ -12,6 +12,7 @@ from unitok import tokenizers
 from unitok.config import FitConfig, TokenizerConfig
 from unitok.errors import InputError
 from unitok.train import fit_tokenizer
+from unitok.train import main as train_main
 from unitok.values import Image
 
 TINY = ["--steps=4", "--batch_size=8", "--patch=4", "--codes=8", "--width=8", "--depth=0"]
@@ -39,9 +40,10 @@ def test_a_folder_of_pictures(photos: Path, tmp_path: Path, capsys: pytest.Captu
     assert "already" in capsys.readouterr().err
 
 
-def test_a_recipe(photos: Path, tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.py"
-    recipe.write_text(
+@pytest.fixture
+def recipe(photos: Path, tmp_path: Path) -> Path:
+    file = tmp_path / "recipe.py"
+    file.write_text(
         "from unitok.config import TokenizerConfig\n"
         "from unitok.train.fit_tokenizer import read_values\n"
         "from pathlib import Path\n"
@@ -49,9 +51,37 @@ def test_a_recipe(photos: Path, tmp_path: Path) -> None:
         f"def get_values(): return read_values(Path({str(photos)!r}), 'image')\n"
         "def get_held_out(): return []\n"
     )
+    return file
+
+
+def test_a_recipe(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "fitted"
     assert fit_tokenizer.main([f"--config={recipe}", f"--out={out}", *TINY[:2], *TINY[3:]]) == 0
     assert tokenizers.load(out).patch == 8
+
+
+def test_training_a_recipe_fits_the_tokenizer(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """`unitok train` of the same file, fields and seed: the same tokenizer, in the workdir."""
+    small = ["fit.steps=4", "fit.batch_size=8", "options.codes=8", "options.width=8"]
+    words = [f"--config={recipe}", *(f"--config.{word}" for word in [*small, "options.depth=0"])]
+    assert train_main.main([*words, f"--workdir={tmp_path / 'run'}"]) == 0
+    plain = [f"--config={recipe}", f"--out={tmp_path / 'fitted'}", *TINY[:2], *TINY[3:]]
+    assert fit_tokenizer.main(plain) == 0
+    trained = tokenizers.load(tmp_path / "run")
+    assert trained.patch == 8
+    assert trained.fingerprint == tokenizers.load(tmp_path / "fitted").fingerprint
+    capsys.readouterr()
+    for refused, message in (
+        ([], "--workdir=DIR is missing"),
+        (["--config.steps=3", f"--workdir={tmp_path / 'no'}"], "config.steps"),
+        (["--config.options.cods=3", f"--workdir={tmp_path / 'no'}"], "did you mean 'codes'"),
+    ):
+        assert train_main.main([f"--config={recipe}", *refused]) == 2
+        error = capsys.readouterr().err.strip()
+        assert message in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Train one model: python train/main.py --config=configs/demo.py [--config.a.b=value ...] [--workdir=DIR]"""
+"""Train one model: python train/main.py --config=configs/demo.py [--config.a.b=value ...] [--workdir=DIR]
+
+A tokenizer's recipe (configs/tokenizers/) is fitted instead, as by `unitok fit`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import dataclasses
 import sys
 
 from unitok.commands.parser import Parser
-from unitok.errors import command
+from unitok.errors import InputError, command
 
 STOPPED = 75  # asked to stop and saved: EX_TEMPFAIL, "try again"
 
@@ -15,6 +18,7 @@ examples:
   python train/main.py --config=configs/demo.py
   python train/main.py --config=configs/demo.py --config.steps=200 --workdir=runs/try
   python train/main.py --config=configs/demo.py --config.init_from=runs/demo --workdir=runs/finer
+  python train/main.py --config=configs/tokenizers/image.py --workdir=runs/image   # fits a tokenizer
 
 The same command again goes on from the newest checkpoint. Exit codes: 0 done, 1 failed while running,
 2 wrong usage or input, 75 stopped by SIGTERM with everything saved.
@@ -35,9 +39,14 @@ def main(argv: list[str]) -> int:
     cluster.add_argument("--processes", type=int, metavar="N", help="how many in all")
     cluster.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
     flags, rest = parser.parse_known_args(argv)
-    from unitok.config_cli import load_config
+    from unitok.config_cli import RecipeGiven, load_config
 
-    config, workdir = load_config(rest)
+    try:
+        config, workdir = load_config(rest)
+    except RecipeGiven:
+        from unitok.train import fit_tokenizer
+
+        return fit_tokenizer.main(fit_arguments(rest))
     if workdir is not None:
         config = dataclasses.replace(config, workdir=workdir)
     from unitok.train import loop, runtime
@@ -49,6 +58,29 @@ def main(argv: list[str]) -> int:
         print(f"unitok: {stopped}", file=sys.stderr)
         return STOPPED
     return 0
+
+
+def fit_arguments(argv: list[str]) -> list[str]:
+    """What `unitok fit` takes for a tokenizer's recipe: --workdir is its --out, --config.fit.steps its --steps.
+
+    Raises InputError for a missing --workdir, and for an override of anything but `options` and `fit`.
+    """
+    from unitok.config_cli import parse_flags
+
+    file, overrides, workdir = parse_flags(argv)
+    if workdir is None:
+        raise InputError(
+            f"{file}: a tokenizer's recipe; --workdir=DIR is missing, where to save it"
+        )
+    arguments = [f"--config={file}", f"--out={workdir}"]
+    for name, text in overrides:
+        part, _, field = name.partition(".")
+        if part not in ("options", "fit") or not field:
+            raise InputError(
+                f"config.{name}: a tokenizer's recipe takes config.options.NAME and config.fit.NAME"
+            )
+        arguments.append(f"--{field}={text}")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -22,21 +22,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from unitok.config import Config, ConfigError, from_dict, to_dict
+from unitok.config import Config, ConfigError, TokenizerConfig, from_dict, to_dict
 from unitok.errors import InputError
 
 TRUE, FALSE, NONE = ("true", "yes", "1"), ("false", "no", "0"), ("none", "null")
 
 
+class RecipeGiven(InputError):
+    """A tokenizer's recipe where a run's config is asked for; `unitok train` passes it on to `unitok fit`."""
+
+
 def load_config(argv: Sequence[str]) -> tuple[Config, str | None]:
     """(config with its overrides applied, --workdir or None). Raises InputError, ConfigError."""
-    file, overrides, workdir = _parse(argv)
+    file, overrides, workdir = parse_flags(argv)
     if file is None:
         raise InputError("--config is missing; name a config file, as --config=configs/demo.py")
     return override(read_config(file), overrides), workdir
 
 
-def _parse(argv: Sequence[str]) -> tuple[str | None, list[tuple[str, str]], str | None]:
+def parse_flags(
+    argv: Sequence[str],
+) -> tuple[str | None, list[tuple[str, str]], str | None]:
+    """(--config, (dotted field, text) of each override, --workdir). Raises InputError for other words."""
     file: str | None = None
     workdir: str | None = None
     overrides = []
@@ -64,7 +71,10 @@ def _parse(argv: Sequence[str]) -> tuple[str | None, list[tuple[str, str]], str 
 
 
 def read_config(file: str | Path) -> Config:
-    """The Config that a file defines. Raises InputError naming the file and the line that failed."""
+    """The Config that a file defines. Raises InputError naming the file and the line that failed.
+
+    It is RecipeGiven where the file defines a TokenizerConfig.
+    """
     path = Path(file)
     if not path.is_file():
         siblings = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
@@ -74,6 +84,8 @@ def read_config(file: str | Path) -> Config:
     if path.suffix == ".json":
         return _read_json(path)
     (config,) = execute(path, "get_config")
+    if isinstance(config, TokenizerConfig):
+        raise RecipeGiven(f"{path}: a tokenizer's recipe; unitok fit --config={path} --out=DIR")
     if not isinstance(config, Config):
         raise InputError(
             f"{path}: get_config() gave {type(config).__name__}, want unitok.config.Config"
