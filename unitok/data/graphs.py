@@ -141,7 +141,7 @@ def _edge_list(text: str) -> Graph:
     head: dict[str, Any] = {}
     if lines and lines[0].startswith("# graph {"):
         head = json.loads(lines[0][len("# graph ") :])
-        if not isinstance(head.get("nodes"), int) or not 0 <= head["nodes"] <= MAX_NODES:
+        if type(head.get("nodes")) is not int or not 0 <= head["nodes"] <= MAX_NODES:
             raise ValueError(f"want between 0 and {MAX_NODES} nodes in its first line")
     rows = [line.split("#")[0].split() for line in lines]
     rows = [row for row in rows if row]
