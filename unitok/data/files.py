@@ -2,7 +2,7 @@
 
 image   png jpg jpeg webp bmp gif (first frame); alpha is laid on white, 16 bit scaled to 8
 audio   wav flac ogg mp3: channels averaged to mono, the rate kept
-series  csv tsv (columns that are no numbers, such as dates, are left out), npy, parquet (needs pandas)
+series  csv tsv (columns that are no numbers, such as dates, are left out), npy, parquet (extra `parquet`)
 graph   edge list, GraphML, sparse6, SMILES: see `unitok.data.graphs`
 coord   json {"coords": [[y0, x0, y1, x1], ...], "labels": [...]}
 text    any file of UTF-8
@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from unitok.data import limits
+from unitok.data import limits, parquet
 from unitok.errors import InputError
 from unitok.values import Audio, Boxes, Graph, Image, Series, ValueRefused
 
@@ -201,7 +201,7 @@ def read_series(path: str | Path) -> Series:
     if suffix == ".npy":
         return Series(limits.read_npy(path))
     if suffix == ".parquet":
-        return Series(_parquet_numbers(path))
+        return Series(parquet.read_numbers(path))
     if suffix not in (".csv", ".tsv", ".txt"):
         raise InputError(f"{path}: a series is read from csv, tsv, npy or parquet")
     _, columns = numeric_table(path, "\t" if suffix == ".tsv" else ",")
@@ -265,28 +265,6 @@ def _is_number(cell: str) -> bool:
         return True
     except ValueError:
         return False
-
-
-def _parquet_numbers(path: Path) -> np.ndarray:
-    try:
-        import pandas
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise InputError(
-            f"{path}: reading parquet needs pandas and pyarrow; pip install them"
-        ) from None
-    try:
-        meta = parquet.read_metadata(path)
-        if meta.num_rows * meta.num_columns * 8 > limits.MAX_BYTES:
-            raise InputError(f"{path}: {meta.num_rows} x {meta.num_columns} cells; split it")
-        table = pandas.read_parquet(path).select_dtypes("number")
-    except InputError:
-        raise
-    except Exception as error:  # arrow's own errors on damaged files
-        raise InputError(f"{path}: not a readable parquet file ({_short(error)})") from None
-    if not table.shape[1]:
-        raise InputError(f"{path}: no column of numbers; a series needs one row a time step")
-    return table.to_numpy(np.float64)
 
 
 def _write_series(value: Series, path: Path) -> None:
