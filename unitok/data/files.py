@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from unitok.data import limits, parquet
-from unitok.errors import InputError
+from unitok.errors import InputError, quiet_libraries
 from unitok.values import Audio, Boxes, Graph, Image, Series, ValueRefused
 
 IMAGE_FORMATS = {
@@ -160,7 +160,7 @@ def _decode_audio(opened: str | IO[bytes], path: str | Path) -> Audio:
     import soundfile
 
     try:
-        with soundfile.SoundFile(opened) as file:
+        with quiet_libraries(), soundfile.SoundFile(opened) as file:
             if file.samplerate <= 0 or file.channels <= 0:
                 raise InputError(f"{path}: a sample rate of {file.samplerate}; export it again")
             blocks, total = [], 0
@@ -178,7 +178,10 @@ def _decode_audio(opened: str | IO[bytes], path: str | Path) -> Audio:
     except InputError:
         raise
     except Exception as error:  # libsndfile's errors, and its wrapper's
-        raise InputError(f"{path}: not a readable recording ({_short(error)})") from None
+        reason = _short(getattr(error, "error_string", error))  # without the path, which is named
+        if "does not exist" in reason:  # libsndfile of bytes that begin as MP3: the file is there
+            reason = "it begins as MP3, but no sound follows: cut short or damaged"
+        raise InputError(f"{path}: not a readable recording ({reason}); export it again") from None
     if not blocks:
         raise InputError(f"{path}: no samples; record it again")
     return Audio(np.concatenate(blocks).astype(np.float32), rate)
