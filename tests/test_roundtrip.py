@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from unitok import registry
 from unitok.data.files import read_file, write_file
 from unitok.eval import classical, fidelity
-from unitok.eval.roundtrip import main
+from unitok.eval.roundtrip import draw, main
 from unitok.metrics.series import snr_db
 from unitok.values import Audio, Boxes, Graph, Image, Series
 
@@ -118,6 +118,23 @@ def test_tokenizer_of_another_modality_is_refused(
     path = files(tmp_path)["text"]
     assert main(["text", path, f"--tokenizer={tmp_path / 'tokenizer'}"]) == 2
     assert "'series'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "graph", [Graph(2001, [[0, 1]]), Graph(210, np.transpose(np.triu_indices(210)))]
+)
+def test_a_graph_of_too_many_nodes_or_edges_is_counted_not_drawn(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import networkx as nx
+    from matplotlib import pyplot as plt
+
+    monkeypatch.setattr(nx, "spring_layout", lambda *_, **__: pytest.fail("was laid out"))
+    figure, axis = plt.subplots()
+    draw(axis, graph)
+    (text,) = axis.texts
+    assert f"{graph.num_nodes:,} nodes and {graph.num_edges:,} edges" in text.get_text()
+    plt.close(figure)
 
 
 # ---- the rivals --------------------------------------------------------------------------------
