@@ -208,6 +208,7 @@ def write_out(folder: Path, items: Sequence[tuple[str, Item]]) -> Path:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    from unitok.atomic import replacing
     from unitok.data.files import write_file
 
     taken: set[str] = set()
@@ -229,7 +230,8 @@ def write_out(folder: Path, items: Sequence[tuple[str, Item]]) -> Path:
             axis.set_title(title, fontsize=9)
     figure.tight_layout()
     picture = folder / "roundtrip.png"
-    figure.savefig(picture, dpi=110)
+    with replacing(picture) as fresh:
+        figure.savefig(fresh, dpi=110)
     plt.close(figure)
     return picture
 

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from unitok.atomic import replacing
 from unitok.data import limits, parquet
 from unitok.errors import InputError, quiet_libraries
 from unitok.values import Audio, Boxes, Graph, Image, Series, ValueRefused
@@ -66,7 +67,10 @@ def require_written(path: str | Path, modality: str) -> None:
 
 
 def write_file(value: Any, path: str | Path) -> None:
-    """Write a value in the format that the path's extension names. Raises InputError for one that cannot hold it."""
+    """Write a value in the format that the path's extension names, whole or not at all.
+
+    Raises InputError for a format that cannot hold it.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     writers: dict[type, Callable[[Any, Path], Any]] = {
@@ -75,7 +79,7 @@ def write_file(value: Any, path: str | Path) -> None:
         Series: _write_series,
         Graph: _write_graph,
         Boxes: _write_boxes,
-        str: lambda value, path: path.write_bytes(value.encode("utf-8")),
+        str: _write_text,
     }
     for kind, write in writers.items():
         if isinstance(value, kind):
@@ -145,7 +149,8 @@ def _write_image(value: Image, path: Path) -> None:
     form = IMAGE_FORMATS[path.suffix.lower()]
     pixels = value.pixels[:, :, 0] if value.channels == 1 else value.pixels
     extra = {"lossless": True} if form == "WEBP" else {"quality": 95} if form == "JPEG" else {}
-    Pillow.fromarray(pixels).save(path, form, **extra)
+    with replacing(path) as fresh:
+        Pillow.fromarray(pixels).save(fresh, form, **extra)
 
 
 # ---- audio -----------------------------------------------------------------------------------
@@ -191,7 +196,8 @@ def _write_audio(value: Audio, path: Path) -> None:
     import soundfile
 
     require_written(path, "audio")
-    soundfile.write(str(path), np.clip(value.samples, -1, 1), value.rate)
+    with replacing(path) as fresh:
+        soundfile.write(str(fresh), np.clip(value.samples, -1, 1), value.rate)
 
 
 # ---- series ----------------------------------------------------------------------------------
@@ -274,17 +280,18 @@ def _write_series(value: Series, path: Path) -> None:
     require_written(path, "series")
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        np.save(path, value.values)
+        with replacing(path) as fresh:
+            np.save(fresh, value.values)
     else:
         delimiter = "," if suffix == ".csv" else "\t"
         names = [f"c{i}" for i in range(value.channels)]
         # repr of a float32 is its shortest exact spelling; one empty column needs a mark to be a row
         cells = [["nan" if np.isnan(x) else str(x) for x in row] for row in value.values]
         lines = [delimiter.join(row) for row in (names, *cells)]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        _write_text("\n".join(lines) + "\n", path)
 
 
-# ---- graphs, boxes ---------------------------------------------------------------------------
+# ---- graphs, boxes, text ---------------------------------------------------------------------------
 
 
 def _read_graph(path: Path) -> Graph:
@@ -313,7 +320,12 @@ def _read_boxes(path: Path) -> Boxes:
 
 def _write_boxes(value: Boxes, path: Path) -> None:
     content = {"coords": value.coords.tolist(), "labels": value.labels}
-    path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    _write_text(json.dumps(content) + "\n", path)
+
+
+def _write_text(value: str, path: Path) -> None:
+    with replacing(path) as fresh:
+        fresh.write_bytes(value.encode("utf-8"))
 
 
 def _short(error: BaseException) -> str:
