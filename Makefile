@@ -4,6 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
 
+# every file of pattern (1) with arguments (2), past those that fail; then 1 and their names if any did
+run_all = @failed=; for file in $(1); do echo "== $$file"; $(BIN)/python $$file $(2) || failed="$$failed $$file"; done; \
+	if test -n "$$failed"; then echo "failed:$$failed" >&2; exit 1; fi
+
 .PHONY: demo test test-all lint bench roundtrip clean
 
 demo: $(VENV)/.base
@@ -23,11 +27,11 @@ lint: $(VENV)/.lint
 	$(BIN)/mypy build/typed/unitok
 
 bench: $(VENV)/.bench
-	for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file $(ARGS) || exit 1; done
+	$(call run_all,benchmarks/[a-z]*.py,$(ARGS))
 
 # the tables of docs/tokenizers.md; UNITOK_DATA names the folder with the data sets
 roundtrip: $(VENV)/.bench
-	for file in benchmarks/*_tokenizer.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(call run_all,benchmarks/*_tokenizer.py)
 
 clean:
 	rm -rf build $(VENV)

@@ -23,7 +23,7 @@ from unitok.errors import InputError
 from unitok.eval import report
 from unitok.eval.probes import findings
 from unitok.metrics import bootstrap
-from unitok.run import Run, read_run, write_json
+from unitok.run import Run, read_run, write_json, write_text
 
 MOST_FIELDS = 60  # of the table of differing config fields
 
@@ -97,7 +97,7 @@ def write(found: Sequence[Evaluated], out: Path) -> Path:
         out / "metrics.json", {"checkpoints": [e.results["run"] for e in found], "scores": rows}
     )
     page = out / "report.html"
-    page.write_text(render(found, rows), encoding="utf-8")
+    write_text(page, render(found, rows))
     return page
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SUFFIX = {"image": ".png", "audio": ".wav", "series": ".csv", "graph": ".graphml", "text": ".txt", "coord": ".json"}  # fmt: skip
 SHOWN = 8  # items side by side in the picture
+MAX_DRAWN = (
+    2_000  # nodes, ten times as many edges: laid out in square time, and no more than a blot
+)
 
 EXAMPLES = """\
 examples:
@@ -205,6 +208,7 @@ def write_out(folder: Path, items: Sequence[tuple[str, Item]]) -> Path:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    from unitok.atomic import replacing
     from unitok.data.files import write_file
 
     taken: set[str] = set()
@@ -226,7 +230,8 @@ def write_out(folder: Path, items: Sequence[tuple[str, Item]]) -> Path:
             axis.set_title(title, fontsize=9)
     figure.tight_layout()
     picture = folder / "roundtrip.png"
-    figure.savefig(picture, dpi=110)
+    with replacing(picture) as fresh:
+        figure.savefig(fresh, dpi=110)
     plt.close(figure)
     return picture
 
@@ -273,6 +278,11 @@ def draw(axis: Any, value: Any) -> None:
 
 
 def _draw_graph(axis: Any, graph: Any) -> None:
+    if graph.num_nodes > MAX_DRAWN or graph.num_edges > 10 * MAX_DRAWN:
+        text = f"{graph.num_nodes:,} nodes and {graph.num_edges:,} edges: too many to draw"
+        axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=9)
+        axis.set_axis_off()
+        return
     import networkx as nx
 
     drawn = nx.Graph()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from unitok import sequence
 from unitok.config import SourceConfig, Template
-from unitok.data import files
+from unitok.data import files, limits
 from unitok.data.sources import build_source
 from unitok.errors import InputError
 from unitok.values import Audio, Graph, Image, Series
@@ -103,17 +104,22 @@ def test_every_snippet_gives_records_for_its_template(folder, monkeypatch, reque
                 assert isinstance(value, kinds[field.modality])
 
 
-def test_parquet_by_pyarrow(folder, parquet_file, tmp_path):
+def test_parquet_by_pyarrow(folder, parquet_file, tmp_path, monkeypatch):
     modalities = {"image": "image", "curve": "series"}
     whole = {"split": {"all": [0, 1]}, "modalities": modalities}
     config = SourceConfig(kind="parquet", path=str(parquet_file), options=whole)
     record = build_source(config, "all")[3]
     assert record["image"] == files.read_file(folder / "p3.png", "image") and record["label"] == 3
     assert record["curve"] == Series(np.array([1.0, 3.0], np.float32))
-    pandas = pytest.importorskip("pandas", reason="needs pandas, in the extra `test`")
+    import pyarrow
+    import pyarrow.parquet as parquet
 
-    pandas.DataFrame({"day": ["a", "b"], "x": [1.5, np.nan], "y": [2, 3]}).to_parquet(tmp_path / "s.parquet")  # fmt: skip
-    assert files.read_file(tmp_path / "s.parquet", "series") == Series(np.array([[1.5, 2], [np.nan, 3]]))  # fmt: skip
+    rows = {"day": ["a", "b"], "x": [1.5, None], "y": [2, 3], "at": [7, 5]}
+    table = pyarrow.table(rows).replace_schema_metadata({"pandas": '{"index_columns": ["at"]}'})
+    parquet.write_table(table, tmp_path / "s.parquet")
+    numbers = Series(np.array([[1.5, 2], [np.nan, 3]]))
+    monkeypatch.setitem(sys.modules, "pandas", None)  # which the extra does not bring
+    assert files.read_file(tmp_path / "s.parquet", "series") == numbers
     data = bytearray(parquet_file.read_bytes())
     data[len(data) // 2 :] = b"PAR1"
     for content in (bytes(data), b"", b"PAR1" * 9):
@@ -125,6 +131,59 @@ def test_parquet_by_pyarrow(folder, parquet_file, tmp_path):
         assert "\n" not in str(caught.value)
         with pytest.raises(InputError, match="not a readable parquet"):
             files.read_file(tmp_path / "broken.parquet", "series")
+
+
+def repeated(path: Path, rows: int, size: int) -> Path:
+    """A few kilobytes that decode to rows x size: the dictionary holds the string once."""
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    parquet.write_table(pyarrow.table({"x": range(rows), "long": ["a" * size] * rows}), path)
+    assert path.stat().st_size < rows * size / 100
+    return path
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_parquet_of_one_string_many_times_is_refused_while_reading(tmp_path, monkeypatch, nested):
+    path = repeated(tmp_path / "a.parquet", 2000, 10_000)
+    if nested:  # few bytes, but a Python object each
+        import pyarrow
+        import pyarrow.parquet as parquet
+
+        parquet.write_table(pyarrow.table({"x": [{"y": [[None] * 50]}] * 2000}), path)
+    monkeypatch.setattr(limits, "MAX_BYTES", 3_000_000)
+    config = SourceConfig(kind="parquet", path=str(path), options={"split": {"all": [0, 1]}})
+    with pytest.raises(InputError, match="3000000 bytes once decoded"):
+        build_source(config, "all")
+
+
+def test_a_series_reads_no_more_of_a_parquet_file_than_its_numbers(tmp_path, monkeypatch):
+    path = repeated(tmp_path / "a.parquet", 200, 1_000_000)
+    import pyarrow
+
+    kept = pyarrow.default_memory_pool()
+    counted = pyarrow.proxy_memory_pool(kept)
+    pyarrow.set_memory_pool(counted)
+    try:
+        values = files.read_file(path, "series").values
+    finally:
+        pyarrow.set_memory_pool(kept)
+    assert values[:, 0].tolist() == list(range(200)) and 0 < counted.max_memory() < 20_000_000
+    monkeypatch.setattr(limits, "MAX_BYTES", 1000)
+    with pytest.raises(InputError, match="1000 bytes once decoded"):
+        files.read_file(path, "series")
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    config = SourceConfig(kind="parquet", path=str(tmp_path / "a.parquet"))
+    for read in (
+        lambda: build_source(config, "train"),
+        lambda: files.read_file(tmp_path / "a.parquet", "series"),
+    ):
+        with pytest.raises(InputError, match=r"unitok-jax\[parquet\]"):
+            read()
 
 
 def test_mp3_by_libsndfile(tmp_path):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from hypothesis.extra import numpy as arrays
 
 from unitok.data import files, limits
 from unitok.errors import InputError
-from unitok.values import Audio, Boxes, Image, Series
+from unitok.values import Audio, Boxes, Graph, Image, Series
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
 
@@ -100,6 +103,43 @@ def test_boxes_come_back(tmp_path):
     boxes = Boxes(np.array([[0, 1, 2, 3.5]]), ["cell"])
     files.write_file(boxes, tmp_path / "a.json")
     assert files.read_file(tmp_path / "a.json", "coord") == boxes
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+WRITTEN = {
+    "a.png": Image(PHOTO),
+    "a.wav": Audio(np.zeros(50, np.float32), 8000),
+    "a.npy": Series(np.zeros(3)),
+    "a.csv": Series(np.zeros(3)),
+    "a.edges": Graph(2, [[0, 1]]),
+    "a.json": Boxes([[0, 1, 2, 3]], ["cell"]),
+    "a.txt": "words",
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    path.write_text("before")
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        files.write_file(WRITTEN[name], path)
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+    monkeypatch.undo()
+    link = tmp_path / f"link{path.suffix}"
+    link.symlink_to(path)
+    files.write_file(WRITTEN[name], link)
+    assert (
+        link.is_symlink() and path.read_bytes() != b"before" and len(list(tmp_path.iterdir())) == 2
+    )
+
+
+def test_a_device_is_written_to_not_replaced():
+    files.write_file("words", os.devnull)
+    assert Path(os.devnull).is_char_device()
 
 
 # ---- hostile files ---------------------------------------------------------------------------

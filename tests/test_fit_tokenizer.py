@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soxr
 from PIL import Image as Pillow
 
 from unitok import tokenizers
 from unitok.config import FitConfig, TokenizerConfig
 from unitok.errors import InputError
+from unitok.metrics.audio import si_sdr
 from unitok.train import fit_tokenizer
 from unitok.train import main as train_main
-from unitok.values import Image
+from unitok.values import Audio, Image
 
 TINY = ["--steps=4", "--batch_size=8", "--patch=4", "--codes=8", "--width=8", "--depth=0"]
 
@@ -109,6 +111,37 @@ def test_wrong_use(
     error = capsys.readouterr().err.strip()
     assert message in error and len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["notes.txt", "notes.txt/fitted"])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_fit(
+    out: str, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(fit_tokenizer, "fit", lambda *_, **__: pytest.fail("was fitted"))
+    assert fit_tokenizer.main(["image", f"--data={photos}", f"--out={photos / out}", *TINY]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "notes.txt" in line and "choose another --out" in line
+
+
+def test_a_fit_that_fails_leaves_no_folder(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "new" / "deep", tmp_path / "there"):
+        assert fit_tokenizer.main(["image", f"--data={photos}", f"--out={out}", "--codes=x"]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_each_modality_is_summed_up_in_its_own_measure() -> None:
+    text = fit_tokenizer.summary(tokenizers.build("text"), ["the cat sat on the mat", "é"])
+    tokens = sum(len(tokenizers.build("text").encode(t)) for t in ("the cat sat on the mat", "é"))
+    assert f"{24 / tokens:.2f} bytes a token" in text[-1]
+    tone = (np.sin(np.arange(8000) / 9) / 2).astype(np.float32)
+    silence = Audio(np.zeros(8000, np.float32), 8000)
+    audio = tokenizers.build("audio")
+    lines = fit_tokenizer.summary(audio, [Audio(tone, 8000), silence])
+    same = soxr.resample(tone, 8000, 16_000)
+    score = si_sdr(same, audio.decode(audio.encode(Audio(tone, 8000))).samples)
+    assert lines[-1].startswith(f"SI-SDR {score:.2f} dB at 2.0") and "kbit/s" in lines[-1]
+    assert fit_tokenizer.summary(audio, [silence])[-1].startswith("silence at")
 
 
 def test_from_a_config_of_a_run() -> None:

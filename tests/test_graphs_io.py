@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import os
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -77,6 +79,7 @@ HOSTILE = {
     "p.smi": "",
     "q.pickle": "x",
     "r.edges": '# graph {"nodes": 2, "node_labels": ["x", 1]}\n0 1\n',
+    "s.edges": '# graph {"nodes": true}\n',
 }
 
 
@@ -156,6 +159,52 @@ def test_molecules_come_back_as_the_same_canonical_smiles(smiles: str) -> None:
     for _ in range(5):  # however the nodes are numbered
         assert tok.decode(tok.encode(graph, rng=rng)).to_smiles() == canonical
         graph = graph.relabel(rng.permutation(graph.num_nodes))
+
+
+CLIQUE = list(itertools.combinations(range(60), 2))  # of iron, whose valence has no limit
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "C" * 20_000,
+        "C" * 200_000,
+        "C(" * 50_000 + "C" + ")" * 50_000,
+        "C" * 4_000,
+        "C1CC1" * 300,
+    ],
+    ids=["crashes", "hangs", "nested", "many atoms", "many rings"],
+)
+def test_a_smiles_too_large_for_rdkit_is_refused_before_it_is_sanitised(
+    smiles: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chem = pytest.importorskip("rdkit.Chem", reason="molecules need the extra `chem`")
+    real = chem.MolFromSmiles
+
+    def parse(text: str, sanitize: bool = True) -> Any:  # past this, RDKit takes the tests with it
+        assert len(text) <= 5_000 and not sanitize
+        return real(text, sanitize=False)
+
+    monkeypatch.setattr(chem, "MolFromSmiles", parse)
+    with pytest.raises(ValueRefused, match="more than") as caught:
+        Graph.from_smiles(smiles)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges"),
+    [(20_000, [(i, i + 1) for i in range(19_999)]), (60, CLIQUE), (2_000, CLIQUE)],
+    ids=["chain", "clique", "clique among loose atoms"],
+)
+def test_a_graph_too_large_for_rdkit_is_no_molecule(
+    nodes: int, edges: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chem = pytest.importorskip("rdkit.Chem", reason="molecules need the extra `chem`")
+    monkeypatch.setattr(chem, "SanitizeMol", lambda mol: pytest.fail("was sanitised"))
+    labels = np.full(nodes, 26)
+    graph = Graph(nodes, edges, node_labels=labels, edge_labels=np.zeros(len(edges), np.int64))
+    with pytest.raises(ValueRefused, match=r"^Graph: .* rings"):
+        graph.to_smiles()
 
 
 def test_no_molecule_is_changed_in_silence(tmp_path: Path) -> None:

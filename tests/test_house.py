@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import entry_points
@@ -120,6 +122,30 @@ def test_readme_names_files_and_targets_that_exist() -> None:
             assert match[1] in names, f"README: {command!r}: no such command"
             checked += 1
     assert checked >= 4
+
+
+@pytest.mark.parametrize(("target", "second"), [("bench", "b"), ("roundtrip", "b_tokenizer")])
+def test_make_runs_every_benchmark_and_names_those_that_failed(
+    target: str, second: str, tmp_path: Path
+) -> None:
+    make = shutil.which("make") or pytest.skip("make is not installed")
+    (tmp_path / "benchmarks").mkdir()
+    files = [f"benchmarks/{name}.py" for name in ("a_tokenizer", second, "c_tokenizer")]
+    for file, code in zip(files, ("sys.exit(3)", "print('ran b')", "sys.exit(1)")):
+        (tmp_path / file).write_text(f"import sys\n{code}\n")
+    for name in ("pyproject.toml", "Makefile"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "env" / "bin").mkdir(parents=True)
+    (tmp_path / "env" / "bin" / "python").symlink_to(sys.executable)
+    for mark in (".base", ".bench"):  # as if all were installed
+        (tmp_path / "env" / mark).touch()
+    done = subprocess.run(
+        [make, target, "VENV=env"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (
+        done.returncode == 2 and "ran b" in done.stdout
+    )  # make's own code for a target that failed
+    assert f"failed: {files[0]} {files[2]}" in done.stderr
 
 
 def test_no_workplace_path_in_the_tree() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 from unitok.commands.import_t5 import main
+from unitok.config import ModelConfig
 from unitok.errors import InputError
 from unitok.model import EncoderDecoder
-from unitok.model.import_t5 import load_t5, read_import
+from unitok.model.blocks import TableSizes
+from unitok.model.import_t5 import load_t5, read_import, write_import
 from unitok.model.positions import relative_buckets
 
 SIZES = {"d_model": 32, "d_ff": 48, "d_kv": 16, "num_heads": 4, "vocab_size": 200}
@@ -134,3 +137,19 @@ def test_refusals_name_the_file(tmp_path: Path, capsys) -> None:
     message = capsys.readouterr().err
     assert "model.safetensors" in message and message.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_an_import_that_fails_leaves_the_one_before_whole(tmp_path: Path, monkeypatch) -> None:
+    config, sizes = ModelConfig(), TableSizes(128, 100, ((0, 100),))
+    params = {"embedding": np.ones((128, 4), np.float32)}
+    write_import(tmp_path / "out", config, params, sizes)
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+
+    def fails(flat, file) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", fails)
+    with pytest.raises(OSError, match="No space"):
+        write_import(tmp_path / "out", dataclasses.replace(config, encoder_layers=1), params, sizes)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before

@@ -14,9 +14,9 @@ from PIL import Image as Pillow
 from unitok import registry
 from unitok.data.files import read_file, write_file
 from unitok.eval import classical, fidelity
-from unitok.eval.roundtrip import main
+from unitok.eval.roundtrip import draw, main
 from unitok.metrics.series import snr_db
-from unitok.values import Audio, Graph, Image, Series
+from unitok.values import Audio, Boxes, Graph, Image, Series
 
 
 def photo(height: int, width: int, seed: int = 0) -> Image:
@@ -33,6 +33,8 @@ def files(folder: Path) -> dict[str, str]:
         "image": ("photo.png", photo(24, 17)),
         "series": ("sales.csv", Series(np.array([[1.0, 5.5], [np.nan, 6.0], [3.0, 7.5]]))),
         "graph": ("ring.graphml", Graph(5, [[0, 1], [1, 2], [2, 3], [3, 4], [4, 0]])),
+        "audio": ("clip.mp3", Audio(np.sin(np.arange(8000) / 5) / 2, 16_000)),
+        "coord": ("boxes.json", Boxes([[0, 1, 20, 30], [5, 5, 9, 8]], ["cell", "cell"])),
     }
     for name, value in made.values():
         write_file(value, folder / name)
@@ -67,25 +69,31 @@ def test_table_json_and_out_agree(
     assert Path(path).name in table and f"{item['bits']:,.0f}" in table
 
 
-@pytest.mark.parametrize("broken", ["missing", "empty", "noise", "cut"])
-@pytest.mark.parametrize("modality", ["text", "image", "series", "graph"])
+# part of a text or half of a recording is still one; and nothing is a text of no bytes
+STILL_ONE = {("text", "cut"), ("text", "head"), ("text", "empty"), ("audio", "cut")}
+
+
+@pytest.mark.parametrize("broken", ["missing", "empty", "noise", "cut", "head"])
+@pytest.mark.parametrize("modality", ["text", "image", "series", "graph", "audio", "coord"])
 def test_broken_files_cost_one_line_and_exit_code_two(
-    modality: str, broken: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    modality: str, broken: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:  # capfd: C libraries write to stderr past Python
     path = Path(files(tmp_path)[modality])
     whole = path.read_bytes()
     if broken == "missing":
         path.unlink()
     else:
         noise = b"\xff\xfe\x00" + np.random.default_rng(0).bytes(300)
-        path.write_bytes({"empty": b"", "noise": noise, "cut": whole[: len(whole) // 2]}[broken])
+        cut = {"cut": whole[: len(whole) // 2], "head": whole[:4]}
+        path.write_bytes({"empty": b"", "noise": noise, **cut}[broken])
     code = main([modality, str(path)])
-    error = capsys.readouterr().err.strip().splitlines()
-    if code == 0:  # half of a text, or of a table, is still one; and nothing is a text of no bytes
-        assert modality in ("text", "series") and broken in ("cut", "empty")
+    error = capfd.readouterr().err.strip().splitlines()
+    if (modality, broken) in STILL_ONE:
+        assert code == 0 and not error
         return
     assert code == 2
     assert len(error) == 1 and path.name in error[0] and "Traceback" not in error[0]
+    assert "not exist" not in error[0]
 
 
 @pytest.mark.parametrize(
@@ -110,6 +118,23 @@ def test_tokenizer_of_another_modality_is_refused(
     path = files(tmp_path)["text"]
     assert main(["text", path, f"--tokenizer={tmp_path / 'tokenizer'}"]) == 2
     assert "'series'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "graph", [Graph(2001, [[0, 1]]), Graph(210, np.transpose(np.triu_indices(210)))]
+)
+def test_a_graph_of_too_many_nodes_or_edges_is_counted_not_drawn(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import networkx as nx
+    from matplotlib import pyplot as plt
+
+    monkeypatch.setattr(nx, "spring_layout", lambda *_, **__: pytest.fail("was laid out"))
+    figure, axis = plt.subplots()
+    draw(axis, graph)
+    (text,) = axis.texts
+    assert f"{graph.num_nodes:,} nodes and {graph.num_edges:,} edges" in text.get_text()
+    plt.close(figure)
 
 
 # ---- the rivals --------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as serialize_tensors
 
 from unitok import registry
+from unitok.atomic import replacing
 from unitok.errors import InputError
 from unitok.interfaces import Grammar
 
@@ -216,9 +216,8 @@ def _contiguous(weights: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _write(file: Path, content: bytes) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, file)
+    with replacing(file) as fresh:
+        fresh.write_bytes(content)
 
 
 def _read_weights(folder: Path) -> dict[str, np.ndarray]:

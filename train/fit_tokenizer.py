@@ -6,11 +6,13 @@ or by a recipe: unitok fit --config=configs/tokenizers/image.py --out=DIR
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import inspect
 import json
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from unitok.config import FitConfig, TokenizerConfig
 from unitok.config_cli import execute
 from unitok.errors import InputError, command
 from unitok.interfaces import Tokenizer
-from unitok.values import Image
+from unitok.values import Audio, Image
 
 Log = Callable[[str], Any]
 
@@ -104,18 +106,40 @@ def main(argv: list[str]) -> int:
     options = _options(rest)
     if flags.modality:  # before any file is read
         check_options(fittable(flags.modality), options)
-    config, values, shown = _recipe(flags.config) if flags.config else _from_files(flags)
-    config = _overridden(config, flags, options)
-    start = time.perf_counter()
-    fitted = config.fit or FitConfig()
-    kept, shown = _split(values, shown, fitted.limit, fitted.seed)
-    print(f"{config.name}: fitting on {len(kept)} values, {len(shown)} held out", flush=True)
-    tokenizer = fit(config, kept, log=lambda line: print(line, flush=True))
-    tokenizer.save(out)
+    with _writable(out):
+        config, values, shown = _recipe(flags.config) if flags.config else _from_files(flags)
+        config = _overridden(config, flags, options)
+        start = time.perf_counter()
+        fitted = config.fit or FitConfig()
+        kept, shown = _split(values, shown, fitted.limit, fitted.seed)
+        print(f"{config.name}: fitting on {len(kept)} values, {len(shown)} held out", flush=True)
+        tokenizer = fit(config, kept, log=lambda line: print(line, flush=True))
+        tokenizer.save(out)
     print(f"{config.name}: fitted in {time.perf_counter() - start:.0f} s, saved to {out}")
     for line in summary(tokenizer, shown or kept[:REPORTED]):
         print(line)
     return 0
+
+
+@contextlib.contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    """Tries the folder before what takes long; after an error, folders made for it are gone again."""
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=out):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"{out}: cannot be written ({error.strerror}); choose another --out"
+            ) from None
+        yield
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):  # those that are empty
+                folder.rmdir()
+        raise
 
 
 # ---- what is asked for --------------------------------------------------------------------------
@@ -214,6 +238,16 @@ def summary(tokenizer: Any, values: Sequence[Any]) -> list[str]:
         f"over {len(values)} values: {tokens:.1f} tokens and {bits:.0f} bits a value",
         f"codes used {used} of {learned}, perplexity {perplexity:.0f}",
     ]
+    return lines + _fidelity(tokenizer, values, ids, float(bits))
+
+
+def _fidelity(tokenizer: Any, values: Sequence[Any], ids: list[Any], bits: float) -> list[str]:
+    """A line in the modality's own measures; none for modalities that have no fit here."""
+    if isinstance(values[0], str):
+        size = sum(len(value.encode()) for value in values)
+        tokens = max(1, sum(map(len, ids)))
+        rate = bits * len(values) / max(1, size)
+        return [f"{size / tokens:.2f} bytes a token, {rate:.3f} bits per byte"]
     if isinstance(values[0], Image):
         from unitok.metrics.images import psnr
 
@@ -221,8 +255,27 @@ def summary(tokenizer: Any, values: Sequence[Any]) -> list[str]:
         exact = 60.0  # an image that comes back exactly has no PSNR
         scores = [min(psnr(v.pixels, b.pixels), exact) for v, b in zip(values, backs)]
         pixels = np.mean([value.height * value.width for value in values])
-        lines.append(f"PSNR {np.mean(scores):.2f} dB at {bits / pixels:.3f} bits per pixel")
-    return lines
+        return [f"PSNR {np.mean(scores):.2f} dB at {bits / pixels:.3f} bits per pixel"]
+    if isinstance(values[0], Audio):
+        from unitok.metrics.audio import si_sdr
+
+        pairs = [_same_rate(v, b) for v, b in zip(values, tokenizer.decode_batch(ids))]
+        scores = [si_sdr(a, b) for a, b in pairs if np.ptp(a) > 0]  # silence has none
+        seconds = max(1e-9, np.mean([value.seconds for value in values]))
+        spent = f"{bits / seconds / 1000:.2f} kbit/s"
+        return [f"SI-SDR {np.mean(scores):.2f} dB at {spent}" if scores else f"silence at {spent}"]
+    return []
+
+
+def _same_rate(value: Audio, back: Audio) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of both at the rate and over the length of what came back."""
+    samples = value.samples
+    if value.rate != back.rate:
+        import soxr
+
+        samples = soxr.resample(samples, value.rate, back.rate)
+    size = min(len(samples), len(back.samples))
+    return samples[:size], back.samples[:size]
 
 
 def _usage(codes: np.ndarray, size: int) -> tuple[int, float]:

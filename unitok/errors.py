@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 PATH_ERRORS = (
     FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError,
@@ -18,6 +20,30 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """Failed while running (exit code 1): the message says what is safe and what to do."""
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps off stderr what C libraries write there themselves (libmpg123 does, of damaged files).
+
+    In the main thread alone, where commands read their files: the file descriptor is the process's, and
+    threads that swap it at once would lose it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed by who started us: nothing to keep quiet
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def command(main: Callable[[list[str]], int]) -> Callable[..., int]:

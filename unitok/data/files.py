@@ -2,7 +2,7 @@
 
 image   png jpg jpeg webp bmp gif (first frame); alpha is laid on white, 16 bit scaled to 8
 audio   wav flac ogg mp3: channels averaged to mono, the rate kept
-series  csv tsv (columns that are no numbers, such as dates, are left out), npy, parquet (needs pandas)
+series  csv tsv (columns that are no numbers, such as dates, are left out), npy, parquet (extra `parquet`)
 graph   edge list, GraphML, sparse6, SMILES: see `unitok.data.graphs`
 coord   json {"coords": [[y0, x0, y1, x1], ...], "labels": [...]}
 text    any file of UTF-8
@@ -20,8 +20,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from unitok.data import limits
-from unitok.errors import InputError
+from unitok.atomic import replacing
+from unitok.data import limits, parquet
+from unitok.errors import InputError, quiet_libraries
 from unitok.values import Audio, Boxes, Graph, Image, Series, ValueRefused
 
 IMAGE_FORMATS = {
@@ -66,7 +67,10 @@ def require_written(path: str | Path, modality: str) -> None:
 
 
 def write_file(value: Any, path: str | Path) -> None:
-    """Write a value in the format that the path's extension names. Raises InputError for one that cannot hold it."""
+    """Write a value in the format that the path's extension names, whole or not at all.
+
+    Raises InputError for a format that cannot hold it.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     writers: dict[type, Callable[[Any, Path], Any]] = {
@@ -75,7 +79,7 @@ def write_file(value: Any, path: str | Path) -> None:
         Series: _write_series,
         Graph: _write_graph,
         Boxes: _write_boxes,
-        str: lambda value, path: path.write_bytes(value.encode("utf-8")),
+        str: _write_text,
     }
     for kind, write in writers.items():
         if isinstance(value, kind):
@@ -145,7 +149,8 @@ def _write_image(value: Image, path: Path) -> None:
     form = IMAGE_FORMATS[path.suffix.lower()]
     pixels = value.pixels[:, :, 0] if value.channels == 1 else value.pixels
     extra = {"lossless": True} if form == "WEBP" else {"quality": 95} if form == "JPEG" else {}
-    Pillow.fromarray(pixels).save(path, form, **extra)
+    with replacing(path) as fresh:
+        Pillow.fromarray(pixels).save(fresh, form, **extra)
 
 
 # ---- audio -----------------------------------------------------------------------------------
@@ -160,7 +165,7 @@ def _decode_audio(opened: str | IO[bytes], path: str | Path) -> Audio:
     import soundfile
 
     try:
-        with soundfile.SoundFile(opened) as file:
+        with quiet_libraries(), soundfile.SoundFile(opened) as file:
             if file.samplerate <= 0 or file.channels <= 0:
                 raise InputError(f"{path}: a sample rate of {file.samplerate}; export it again")
             blocks, total = [], 0
@@ -178,7 +183,10 @@ def _decode_audio(opened: str | IO[bytes], path: str | Path) -> Audio:
     except InputError:
         raise
     except Exception as error:  # libsndfile's errors, and its wrapper's
-        raise InputError(f"{path}: not a readable recording ({_short(error)})") from None
+        reason = _short(getattr(error, "error_string", error))  # without the path, which is named
+        if "does not exist" in reason:  # libsndfile of bytes that begin as MP3: the file is there
+            reason = "it begins as MP3, but no sound follows: cut short or damaged"
+        raise InputError(f"{path}: not a readable recording ({reason}); export it again") from None
     if not blocks:
         raise InputError(f"{path}: no samples; record it again")
     return Audio(np.concatenate(blocks).astype(np.float32), rate)
@@ -188,7 +196,8 @@ def _write_audio(value: Audio, path: Path) -> None:
     import soundfile
 
     require_written(path, "audio")
-    soundfile.write(str(path), np.clip(value.samples, -1, 1), value.rate)
+    with replacing(path) as fresh:
+        soundfile.write(str(fresh), np.clip(value.samples, -1, 1), value.rate)
 
 
 # ---- series ----------------------------------------------------------------------------------
@@ -201,7 +210,7 @@ def read_series(path: str | Path) -> Series:
     if suffix == ".npy":
         return Series(limits.read_npy(path))
     if suffix == ".parquet":
-        return Series(_parquet_numbers(path))
+        return Series(parquet.read_numbers(path))
     if suffix not in (".csv", ".tsv", ".txt"):
         raise InputError(f"{path}: a series is read from csv, tsv, npy or parquet")
     _, columns = numeric_table(path, "\t" if suffix == ".tsv" else ",")
@@ -267,43 +276,22 @@ def _is_number(cell: str) -> bool:
         return False
 
 
-def _parquet_numbers(path: Path) -> np.ndarray:
-    try:
-        import pandas
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise InputError(
-            f"{path}: reading parquet needs pandas and pyarrow; pip install them"
-        ) from None
-    try:
-        meta = parquet.read_metadata(path)
-        if meta.num_rows * meta.num_columns * 8 > limits.MAX_BYTES:
-            raise InputError(f"{path}: {meta.num_rows} x {meta.num_columns} cells; split it")
-        table = pandas.read_parquet(path).select_dtypes("number")
-    except InputError:
-        raise
-    except Exception as error:  # arrow's own errors on damaged files
-        raise InputError(f"{path}: not a readable parquet file ({_short(error)})") from None
-    if not table.shape[1]:
-        raise InputError(f"{path}: no column of numbers; a series needs one row a time step")
-    return table.to_numpy(np.float64)
-
-
 def _write_series(value: Series, path: Path) -> None:
     require_written(path, "series")
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        np.save(path, value.values)
+        with replacing(path) as fresh:
+            np.save(fresh, value.values)
     else:
         delimiter = "," if suffix == ".csv" else "\t"
         names = [f"c{i}" for i in range(value.channels)]
         # repr of a float32 is its shortest exact spelling; one empty column needs a mark to be a row
         cells = [["nan" if np.isnan(x) else str(x) for x in row] for row in value.values]
         lines = [delimiter.join(row) for row in (names, *cells)]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        _write_text("\n".join(lines) + "\n", path)
 
 
-# ---- graphs, boxes ---------------------------------------------------------------------------
+# ---- graphs, boxes, text ---------------------------------------------------------------------------
 
 
 def _read_graph(path: Path) -> Graph:
@@ -332,7 +320,12 @@ def _read_boxes(path: Path) -> Boxes:
 
 def _write_boxes(value: Boxes, path: Path) -> None:
     content = {"coords": value.coords.tolist(), "labels": value.labels}
-    path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    _write_text(json.dumps(content) + "\n", path)
+
+
+def _write_text(value: str, path: Path) -> None:
+    with replacing(path) as fresh:
+        fresh.write_bytes(value.encode("utf-8"))
 
 
 def _short(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from unitok.atomic import replacing
 from unitok.data import limits, molecules
 from unitok.errors import InputError
 from unitok.values import Graph, ValueRefused
@@ -98,7 +99,7 @@ def read_graph(path: str | Path) -> Graph:
 
 
 def write_graph(value: Graph, path: str | Path) -> None:
-    """Write it in the format of the suffix. Raises InputError where that format cannot hold it."""
+    """Write it in the format of the suffix, whole or not at all. Raises InputError where that format cannot hold it."""
     path = Path(path)
     if value.node_features is not None or value.edge_features is not None:
         raise InputError(f"{path}: features cannot be written; leave them out, or use labels")
@@ -108,7 +109,8 @@ def write_graph(value: Graph, path: str | Path) -> None:
         raise InputError(f"{path}: {error}") from None
     if path.suffix == ".gz":
         raise InputError(f"{path}: compressed graphs are read, not written; drop the .gz")
-    path.write_text(text, encoding="utf-8")
+    with replacing(path) as fresh:
+        fresh.write_text(text, encoding="utf-8")
 
 
 def _format(path: Path) -> tuple[Callable[[str], Graph], Callable[[Graph], str]]:
@@ -141,7 +143,7 @@ def _edge_list(text: str) -> Graph:
     head: dict[str, Any] = {}
     if lines and lines[0].startswith("# graph {"):
         head = json.loads(lines[0][len("# graph ") :])
-        if not isinstance(head.get("nodes"), int) or not 0 <= head["nodes"] <= MAX_NODES:
+        if type(head.get("nodes")) is not int or not 0 <= head["nodes"] <= MAX_NODES:
             raise ValueError(f"want between 0 and {MAX_NODES} nodes in its first line")
     rows = [line.split("#")[0].split() for line in lines]
     rows = [row for row in rows if row]

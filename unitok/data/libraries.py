@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unitok.data import columns, limits, tables
+from unitok.data import columns, limits, parquet, tables
 from unitok.data.columns import Column, Loaded
 from unitok.errors import InputError
 
@@ -59,29 +58,7 @@ def _descriptions(datasets: Any) -> list[str]:
 
 def read_parquet(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
     """A field a column, through pyarrow: numbers, strings, lists, and files as bytes (options.modalities)."""
-
-    def read(file: Path) -> tables.Rows:
-        try:
-            import pyarrow.parquet as parquet
-        except ImportError:
-            raise InputError(
-                f"{file}: reading parquet needs pyarrow; pip install pyarrow"
-            ) from None
-        try:
-            opened = parquet.ParquetFile(limits.opened(file))
-            groups = range(opened.metadata.num_row_groups)
-            size = sum(opened.metadata.row_group(i).total_byte_size for i in groups)
-            if size > limits.MAX_BYTES:
-                raise InputError(f"{file}: {size} bytes once decompressed; split it")
-            table = opened.read()
-            return {name: table.column(name).to_pylist() for name in table.column_names}
-        except InputError:
-            raise
-        except Exception as error:  # arrow's own errors on damaged files
-            message = " ".join(str(error).split())[:120]
-            raise InputError(f"{file}: not a readable parquet file ({message})") from None
-
-    return tables.from_files(path, options, split, read)
+    return tables.from_files(path, options, split, parquet.read_objects)
 
 
 # ---- TensorFlow Datasets ---------------------------------------------------------------------

@@ -25,7 +25,9 @@ ELEMENTS, HANDS, CHARGES, HYDROGENS, LOCANTS, ISOTOPES = 128, 3, 31, 10, 16, 100
 ORDERS, GEOMETRIES = 8, 3
 BOND_ORDERS = ("SINGLE", "DOUBLE", "TRIPLE", "QUADRUPLE", "ZERO", "HYDROGEN")
 DATIVE_UP, DATIVE_DOWN = 6, 7  # from the end that sorts first, and towards it
-MAX_ATOMS = 100_000
+# RDKit recurses along chains (20,000 atoms end the process) and finds rings in more than square time
+MAX_LENGTH = 5_000  # characters of a SMILES
+MAX_ATOMS, MAX_RINGS = 2_000, 100
 
 Atom = tuple[int, int, int, int]  # element, charge code, hydrogen code, isotope
 
@@ -44,13 +46,21 @@ def _rdkit() -> Any:
 def from_smiles(smiles: str) -> Graph:
     """The molecule as an undirected graph with node and edge labels.
 
-    Raises ValueRefused where RDKit cannot parse it, and for what the labels cannot hold (atom maps,
+    Raises ValueRefused where RDKit cannot parse it, for one too large, and for what the labels cannot hold (atom maps,
     stereo other than tetrahedral and cis/trans): no molecule is changed in silence. InputError
     without RDKit.
     """
     chem, base = _rdkit()
+    if len(smiles) > MAX_LENGTH:
+        raise ValueRefused(
+            f"SMILES {_short(smiles)}: {len(smiles)} characters, more than {MAX_LENGTH}; "
+            "take smaller molecules"
+        )
     with base.BlockLogs():
-        mol = chem.MolFromSmiles(smiles)
+        mol = chem.MolFromSmiles(smiles, sanitize=False)  # quick: no rings are looked for yet
+        if mol is not None:
+            _require_size(chem, mol, f"SMILES {_short(smiles)}")
+            mol = chem.MolFromSmiles(smiles)
         if mol is None:
             raise ValueRefused(f"SMILES {_short(smiles)}: RDKit cannot parse it; check the string")
         canonical = chem.MolToSmiles(mol)
@@ -67,18 +77,36 @@ def from_smiles(smiles: str) -> Graph:
 def to_smiles(graph: Graph) -> str:
     """Canonical isomeric SMILES. Raises ValueRefused where the graph is no molecule; InputError without RDKit."""
     chem, base = _rdkit()
-    if graph.directed or graph.node_labels is None or graph.num_nodes > MAX_ATOMS:
+    if graph.directed or graph.node_labels is None:
         raise ValueRefused(
             "Graph: no molecule; want an undirected graph with labels from from_smiles"
+        )
+    if graph.num_nodes > MAX_ATOMS or graph.num_edges > MAX_ATOMS + MAX_RINGS:
+        raise ValueRefused(
+            f"Graph: {graph.num_nodes} atoms and {graph.num_edges} bonds; "
+            f"a molecule has no more than {MAX_ATOMS} atoms and {MAX_RINGS} rings"
         )
     if graph.edge_labels is None and graph.num_edges:
         raise ValueRefused("Graph.edge_labels: missing; a molecule's say the bond orders")
     with base.BlockLogs():
         try:
             return chem.MolToSmiles(_mol_of(chem, graph))
+        except ValueRefused:
+            raise
         except (ValueError, RuntimeError, OverflowError) as error:
             reason = " ".join(str(error).split())[:120]
             raise ValueRefused(f"Graph: no molecule ({reason})") from None
+
+
+def _require_size(chem: Any, mol: Any, name: str) -> None:
+    """Raises ValueRefused for more atoms or rings than RDKit sanitises in a moment."""
+    atoms = mol.GetNumAtoms()
+    rings = mol.GetNumBonds() - atoms + len(chem.GetMolFrags(mol))
+    if atoms > MAX_ATOMS or rings > MAX_RINGS:
+        raise ValueRefused(
+            f"{name}: {atoms} atoms and {rings} rings, "
+            f"more than {MAX_ATOMS} and {MAX_RINGS}; take smaller molecules"
+        )
 
 
 # ---- molecule to graph --------------------------------------------------------------------
@@ -236,6 +264,7 @@ def _mol_of(chem: Any, graph: Graph) -> Any:
         if hand:
             odd = _is_odd([keys[i] for i in around])
             atom.SetChiralTag(tags[2 - hand if odd else hand - 1])
+    _require_size(chem, mol, "Graph")
     chem.SanitizeMol(mol)
     for bond, label in zip(mol.GetBonds(), edge_labels):
         if label // ORDERS and bond.GetBondType() == chem.BondType.DOUBLE:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from unitok.atomic import replacing
 from unitok.config import ModelConfig, from_dict, to_dict
 from unitok.errors import InputError
 from unitok.model.blocks import TableSizes
@@ -62,7 +63,7 @@ def load_t5(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], TableSizes
 def write_import(
     folder: str | Path, config: ModelConfig, params: Mapping[str, Any], sizes: TableSizes
 ) -> None:
-    """Write params.safetensors, then model.json, into `folder` (made where missing)."""
+    """Write params.safetensors, then model.json, into `folder` (made where missing), each whole or not at all."""
     from safetensors.numpy import save_file
 
     folder = Path(folder)
@@ -73,8 +74,12 @@ def write_import(
         "table": {"rows": sizes.rows, "real": sizes.real, "ranges": sizes.ranges},
     }
     flat = {name: np.ascontiguousarray(x, np.float32) for name, x in _flatten(params).items()}
-    save_file(flat, folder / "params.safetensors")
-    (folder / "model.json").write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+    with (
+        replacing(folder / "model.json") as model,
+        replacing(folder / "params.safetensors") as weights,  # in place first
+    ):
+        model.write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+        save_file(flat, weights)
 
 
 def read_import(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], TableSizes]:
