@@ -26,7 +26,6 @@ TITLES = {
 }  # fmt: skip
 NOTES = {
     "mase": "error of the median forecast over that of the seasonal naive one inside the past",
-    "mse": "error of the samples' mean, which is what a squared error asks for",
     "wql": "weighted quantile loss of levels 0.1 to 0.9",
     "coverage": "80 % is right: less is too sure of itself, more too little",
 }
@@ -72,7 +71,7 @@ def score_series(task: TaskContext) -> dict[str, Any]:
         found.append(metric(TITLES[name], score, unit, best, pair, note, key=name))
     if not field.context and task.reads_values and found:
         found.append(_shuffled(task, field, found[0]))
-    about = f"Series; {count} samples an item at temperature {task.temperature:g}; the point forecast is their median, for MSE their mean."
+    about = f"Series; {count} samples an item at temperature {task.temperature:g}, the median is the point forecast."
     return {
         "about": about
         if field.context
@@ -187,7 +186,7 @@ def _rows(
         elif name == "mae":
             out.append((series.mae(y, median) * seen, seen))
         elif name == "mse":
-            out.append((series.mse(y, np.mean(samples, axis=0)) * seen, seen))
+            out.append((series.mse(y, median) * seen, seen))
         elif name == "smape":
             out.append((series.smape(y, median), 1.0))
         else:

@@ -132,16 +132,6 @@ def test_samples_from_the_right_distribution_beat_their_own_median_and_cover() -
     assert sure["inside the 80 % band"]["items"] == 60
 
 
-def test_the_squared_error_is_of_the_mean_and_the_absolute_one_of_the_median() -> None:
-    """Of eight samples one lies far off: it moves the mean, not the median."""
-    records = waves()
-    true = {id(r["past"]): r["future"].values for r in records}
-    far = lambda f, sample: Series(true[id(f["past"])] + 8.0 * (sample == 0), "H")  # noqa: E731
-    found = scores(context(records, *FORECAST, far, "mse", "mae"))
-    assert found["MSE"]["value"] == pytest.approx(1, rel=1e-4)
-    assert found["MAE"]["value"] == pytest.approx(0, abs=1e-5)
-
-
 def test_series_read_off_a_graph_are_exact_or_not() -> None:
     records = some_graphs()
     for record in records:

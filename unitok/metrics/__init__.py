@@ -34,7 +34,7 @@ NAMES: dict[str, str] = {
     "stoi": "short-time objective intelligibility",
     # forecasts
     "mase": "mean absolute scaled error of the median forecast",
-    "mse": "mean squared error of the mean forecast",
+    "mse": "mean squared error of the median forecast",
     "smape": "symmetric percentage error of the median forecast",
     "crps": "continuous ranked probability score",
     "wql": "weighted quantile loss",
