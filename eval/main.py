@@ -61,17 +61,27 @@ def main(argv: list[str]) -> int:
         raise InputError(f"--items: want a positive number, got {flags.items}")
     if (flags.temperature or 0) < 0 or (flags.guidance is not None and flags.guidance < 0):
         raise InputError("--temperature and --guidance: want 0 or more")
-    from unitok.eval import runner
+    from unitok.eval import compare, runner
     from unitok.eval.context import Settings
 
     settings = Settings(
         items=flags.items, seed=flags.seed, temperature=flags.temperature, guidance=flags.guidance
     )
     tasks, probes = _listed(flags.tasks), _listed(flags.probes)
+    checkpoints = _listed(flags.checkpoint) or []
+    if not all(checkpoints):
+        raise InputError(f"--checkpoint: an empty name in {flags.checkpoint!r}; want DIR or A,B")
+    if len(checkpoints) > 1 and not flags.out:
+        raise InputError("--out: needed to compare several checkpoints; name a folder for the page")
     with Progress() as say:
-        page = runner.evaluate(
-            flags.checkpoint, flags.out, tasks, settings, flags.step, say, probes
-        )
+
+        def evaluate(checkpoint: str, out: Path | None) -> Path:
+            return runner.evaluate(checkpoint, out, tasks, settings, flags.step, say, probes)
+
+        if len(checkpoints) > 1:
+            page = compare.evaluate_all(checkpoints, flags.out, evaluate)
+        else:
+            page = evaluate(checkpoints[0], flags.out)
     print(f"the report is in {page}")
     return 0
 

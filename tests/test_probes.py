@@ -24,6 +24,7 @@ from unitok.config import (
 )
 from unitok.errors import InputError
 from unitok.eval import compare, likelihood, model_card, runner
+from unitok.eval import main as eval_main
 from unitok.eval.context import Settings, TaskContext
 from unitok.eval.probes import (
     calibration,
@@ -123,6 +124,21 @@ def compared(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path
     page = compare.evaluate_all([str(path) for path in runs], out, evaluate)
     assert page == out / "report.html"
     return out
+
+
+def test_the_command_compares_checkpoints_named_with_commas(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = ",".join(str(path) for path in runs)
+    flags = ["--items=2", "--probes=none", "--tasks=read"]
+    assert eval_main.main([f"--checkpoint={both}", f"--out={tmp_path}", *flags]) == 0
+    assert capsys.readouterr().out == f"the report is in {tmp_path / 'report.html'}\n"
+    for path in runs:
+        assert path.name in (tmp_path / "report.html").read_text()
+        assert json.loads((tmp_path / path.name / "metrics.json").read_text())["tasks"]
+    for given, says in ((both, "--out: needed"), (f"{runs[0]},", "--checkpoint: an empty name")):
+        assert eval_main.main([f"--checkpoint={given}", *flags]) == 2
+        assert says in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
