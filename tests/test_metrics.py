@@ -125,9 +125,17 @@ def test_series_errors_agree_with_sklearn() -> None:
     truth, forecast = rng.normal(size=50), rng.normal(size=50)
     assert series.mse(truth, forecast) == pytest.approx(sk.mean_squared_error(truth, forecast))
     assert series.mae(truth, forecast) == pytest.approx(sk.mean_absolute_error(truth, forecast))
-    both = 2 * sk.mean_absolute_percentage_error(np.abs(truth) + np.abs(forecast), np.zeros(50))
-    assert both == 2  # sMAPE of opposite signs is 200 %
-    assert series.smape(np.abs(truth), -np.abs(forecast)) == pytest.approx(100 * both)
+    size = np.abs(truth) + np.abs(
+        forecast
+    )  # a percentage of it: errors once each pair is scaled by it
+    expected = 200 * sk.mean_absolute_error(truth / size, forecast / size)
+    assert 0 < expected < 200 and series.smape(truth, forecast) == pytest.approx(expected)
+    assert series.smape(np.abs(truth), -np.abs(forecast)) == pytest.approx(200)
+    past = rng.normal(size=60)
+    for season in (1, 7):
+        scale = sk.mean_absolute_error(past[season:], past[:-season])
+        expected = sk.mean_absolute_error(truth, forecast) / scale
+        assert series.mase(truth, forecast, past, season) == pytest.approx(expected)
 
 
 def test_seasonal_naive_has_mase_one_on_its_own_past() -> None:
@@ -151,6 +159,17 @@ def test_crps_of_a_gaussian_approaches_its_closed_form() -> None:
     y = 0.7  # Gneiting and Raftery 2007, for the standard normal
     exact = y * (2 * stats.norm.cdf(y) - 1) + 2 * stats.norm.pdf(y) - 1 / np.sqrt(np.pi)
     assert series.crps(np.array([y]), samples) == pytest.approx(exact, abs=5e-3)
+
+
+def test_si_sdr_is_the_explained_over_the_unexplained_share_of_a_regression() -> None:
+    from sklearn.linear_model import LinearRegression
+
+    rng = np.random.default_rng(12)
+    for noise in (0.03, 1.0, 9.0):
+        clean = rng.normal(1, 1, 4000)
+        heard = -0.7 * clean + noise * rng.normal(size=4000) + 3
+        share = LinearRegression().fit(clean[:, None], heard).score(clean[:, None], heard)
+        assert audio.si_sdr(clean, heard) == pytest.approx(10 * np.log10(share / (1 - share)))
 
 
 def test_si_sdr_ignores_scale_and_equals_the_snr_of_orthogonal_noise() -> None:
