@@ -267,6 +267,13 @@ def answer(template: Template, record: Mapping[str, Any]) -> str:
     )
 
 
+def coded(value: Any, modality: str, tokenizers: Mapping[str, Any]) -> Codes | str:
+    """A value as it is read, without context: text as a string, any other as its codes, once and for all."""
+    if modality == TEXT:
+        return as_text(value)
+    return value if isinstance(value, Codes) else Codes(tokenizers[modality].encode(value))
+
+
 def metric(
     name: str,
     estimate: bootstrap.Estimate,

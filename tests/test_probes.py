@@ -43,6 +43,7 @@ from unitok.interfaces import Example
 from unitok.model import EncoderDecoder, TableSizes
 from unitok.predictor import Predictor, Request
 from unitok.run import read_run, write_run
+from unitok.sequence import Codes
 from unitok.vocabulary import Vocabulary
 
 ITEMS = 24
@@ -192,22 +193,28 @@ def test_checkpoints_are_compared_in_pairs(compared: Path) -> None:
     assert "a/report.html" in page and "Which? " not in page
 
 
+@pytest.mark.parametrize("lost", [["read"], ["pairs"], ["read", "pairs"]])
 def test_a_finished_probe_stays_and_a_torn_one_is_made_again(
-    compared: Path, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compared: Path,
+    runs: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: list[str],
 ) -> None:
     for file in (compared / "a").rglob("*.json"):
         target = tmp_path / file.relative_to(compared / "a")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
-    torn = tmp_path / "probes" / "retrieval-read.json"
-    torn.write_bytes(torn.read_bytes()[:50])
+    for name in lost:
+        torn = tmp_path / "probes" / f"retrieval-{name}.json"
+        torn.write_bytes(torn.read_bytes()[:50])
     done, whole = [], retrieval.probe
     monkeypatch.setattr(retrieval, "probe", lambda p: done.append(p.task.name) or whole(p))
     runner.evaluate(
         runs[0], tmp_path, say=lambda line: None,
         probes=["calibration", "conformal", "retrieval", "outliers"],
     )  # fmt: skip
-    assert done == ["read"]
+    assert done == lost
     assert (tmp_path / "metrics.json").read_text() == (compared / "a" / "metrics.json").read_text()
 
 
@@ -283,6 +290,19 @@ def test_a_blind_model_does_not_see_the_field(tasks: dict[str, TaskContext]) -> 
         assert prompt == "{image}" and not np.array_equal(
             given["image"].pixels, record["image"].pixels
         )
+
+
+def test_another_item_s_value_is_never_ones_own_as_codes_either(
+    tasks: dict[str, TaskContext],
+) -> None:
+    """Tokenized records hold codes; the donors are values.."""
+    task = tasks["read"]
+    images = [r["image"] for r in task.records[:2]]
+    encode = task.predictor.tokenizers["image"].encode
+    swap = drop.Swap("image", images, task.predictor.tokenizers)
+    for own, other in ((0, 1), (1, 0), (0, 1), (0, 1)):
+        _, given = swap.apply("{image}", {"image": Codes(encode(images[own]))})
+        assert given["image"] is images[other]
 
 
 def test_shuffled_answers_keep_their_codes(tasks: dict[str, TaskContext]) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from unitok.config import Template
-from unitok.eval.context import TaskContext
+from unitok.eval.context import TaskContext, coded
 from unitok.eval.probes.findings import Probed, findings, number, table
 from unitok.interfaces import Tokens
 from unitok.interpreter import Interpreter
 from unitok.metrics.bootstrap import Estimate
 from unitok.predictor import Predictor, Request
-from unitok.sequence import Composer, fields
+from unitok.sequence import Codes, Composer, fields
 
 MOST_ITEMS = 200
 HOW = ("emptied", "another item's")
@@ -114,7 +114,7 @@ class Blind(Predictor):
             mesh=seeing.mesh, batch_sizes=seeing.batch_sizes, step=seeing.step,
         )  # fmt: skip
         order = np.random.default_rng([seed, 21]).permutation(len(values)).tolist()
-        swap = Swap(name, [values[i] for i in order])
+        swap = Swap(name, [values[i] for i in order], seeing.tokenizers)
         self._swap = swap
         self.composer = _BlindComposer(seeing.composer, swap)
         self.interpreter = _BlindInterpreter(seeing.interpreter, self.composer, swap)
@@ -153,8 +153,9 @@ class _BlindComposer(Composer):
 class Swap:
     """Takes a field out of prompts, or fills it with one value after the other."""
 
-    def __init__(self, name: str, values: Sequence[Any]) -> None:
+    def __init__(self, name: str, values: Sequence[Any], tokenizers: Mapping[str, Any]) -> None:
         self.name, self.values, self._next = name, values, 0
+        self._tokenizers = tokenizers
         self._hole = re.compile(r"\{" + re.escape(name) + r"(?::\w+)?(?:@\w+)?\}")
 
     def concerns(self, prompt: str) -> bool:
@@ -163,21 +164,21 @@ class Swap:
     def apply(self, prompt: str, record: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
         if not self.values:
             return self._hole.sub("", prompt), record
-        return prompt, {**record, self.name: self._other(record[self.name])}
+        modality = next(field.modality for field in fields(prompt) if field.name == self.name)
+        return prompt, {**record, self.name: self._other(record[self.name], modality)}
 
-    def _other(self, own: Any) -> Any:
+    def _other(self, own: Any, modality: str) -> Any:
+        """Compared as they are read: a record may hold a value or its codes."""
+        read = coded(own, modality, self._tokenizers)
         for _ in self.values:
             value = self.values[self._next % len(self.values)]
             self._next += 1
-            if not _same(value, own):
+            if not _same(coded(value, modality, self._tokenizers), read):
                 return value
         return own
 
 
-def _same(a: Any, b: Any) -> bool:
-    """Equal values, arrays inside included."""
-    if type(a) is not type(b):
-        return False
-    if dataclasses.is_dataclass(a):
-        return all(_same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
-    return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) else bool(a == b)
+def _same(a: Codes | str, b: Codes | str) -> bool:
+    if isinstance(a, Codes) and isinstance(b, Codes):
+        return np.array_equal(a.ids, b.ids)
+    return a == b

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from unitok.eval.context import TaskContext, metric
+from unitok.eval.context import TaskContext, coded, metric
 from unitok.eval.probes.findings import Probed, chart, findings, number, table
 from unitok.metrics import bootstrap, retrieval
 from unitok.predictor import Request
-from unitok.sequence import TEXT, Codes, Field, as_text, fields
+from unitok.sequence import Codes, fields
 
 MOST_ITEMS = 1000
 MOST_UNIQUE = 2  # a gallery of fewer asks nothing
@@ -36,14 +36,14 @@ class Shelf:
 
 
 def probe(probed: Probed) -> dict[str, Any] | None:
-    """None where items do not hold two fields of different modality or kind; shared by the tasks of a source."""
+    """None where items do not hold two fields of different modality or kind, and where an earlier task asks
+    the same of the same items. By the order of the tasks, not of the calls: a resumed evaluation makes some
+    of these only."""
     task = probed.task
     sides = _sides(task)
-    known = probed.memory.setdefault("retrieval", {})
-    key = (task.config.source, task.config.eval_split, tuple(sorted(name for name, _ in sides)))
-    if len(sides) < 2 or key in known:  # another task asked the same of the same items
+    first = next(other for other in probed.tasks if _asked(other) == _asked(task))
+    if len(sides) < 2 or first.name != task.name:
         return None
-    known[key] = task.name
     trained = any(
         t.kind == "contrastive" and t.config.source == task.config.source for t in probed.tasks
     )
@@ -134,6 +134,11 @@ def _sides(task: TaskContext) -> list[tuple[str, str]]:
     return list(found.values())
 
 
+def _asked(task: TaskContext) -> tuple[str, str, tuple[str, ...]]:
+    names = sorted(name for name, _ in _sides(task))
+    return task.config.source, task.config.eval_split, tuple(names)
+
+
 def _title(side: str) -> str:
     return "+".join(field.name for field in fields(side)) or side
 
@@ -145,24 +150,15 @@ def _shelf(task: TaskContext, name: str, template: str, records: Sequence[Any]) 
     for record in records:
         values, key = {}, []
         for field in fields(template):
-            value, mark = _value(task, field, record)
-            values[field.name] = value
-            key.append(mark)
+            codes = coded(record[field.name], field.modality, task.predictor.tokenizers)
+            values[field.name] = codes
+            key.append(codes.ids.tobytes() if isinstance(codes, Codes) else codes)
         if tuple(key) not in keys:
             keys[tuple(key)] = len(requests)
             requests.append(Request(prompt=template, fields=values))
         places.append(keys[tuple(key)])
     task.say(f"{task.name}: embedding {len(requests)} of {name}")
     return Shelf(name, task.predictor.embed_batch(requests), np.array(places))
-
-
-def _value(task: TaskContext, field: Field, record: Any) -> tuple[Any, Hashable]:
-    """A field's value ready to be read, and what tells it from others."""
-    if field.modality == TEXT:
-        text = as_text(record[field.name])
-        return text, text
-    codes = task.predictor.tokenizers[field.modality].encode(record[field.name])
-    return Codes(codes), codes.tobytes()
 
 
 def _ranks(queries: Shelf, gallery: Shelf) -> tuple[np.ndarray, np.ndarray]:
