@@ -22,6 +22,10 @@ Points = Sequence[tuple[float, float]]
 MAX_PIXELS = 512  # a side; larger pictures are reduced for the page
 MAX_POINTS = 400  # of a drawn curve
 MAX_SECONDS = 6.0  # of a sound
+MAX_NODES, MAX_EDGES = (
+    1_000,
+    10_000,
+)  # of a drawn graph: placed in square time, and no more than a blot
 DECADES = 4.0  # of a spectrogram's amplitudes, below its loudest
 
 
@@ -202,12 +206,22 @@ def series_svg(series: Series, width: int = 240, height: int = 90) -> str:
     )
 
 
+def too_large(graph: Graph) -> str:
+    """What to say in place of a graph's picture; "" for one that can be drawn."""
+    if graph.num_nodes <= MAX_NODES and graph.num_edges <= MAX_EDGES:
+        return ""
+    return f"{graph.num_nodes:,} nodes and {graph.num_edges:,} edges"
+
+
 def graph_svg(graph: Graph, side: int = 150) -> str:
-    """Nodes placed by a spring layout (seeded), coloured by label."""
+    """Nodes placed by a spring layout (seeded), coloured by label; of a graph `too_large`, what it counts."""
     import networkx as nx
 
-    if graph.num_nodes == 0:
-        return f'<svg viewBox="0 0 {side} {side}" class="plot"><text x="8" y="20">no nodes</text></svg>'
+    said = "no nodes" if graph.num_nodes == 0 else too_large(graph)
+    if said:
+        return (
+            f'<svg viewBox="0 0 {side} {side}" class="plot"><text x="8" y="20">{said}</text></svg>'
+        )
     drawn = nx.Graph()
     drawn.add_nodes_from(range(graph.num_nodes))
     drawn.add_edges_from(graph.edges.tolist())

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 SUFFIX = {"image": ".png", "audio": ".wav", "series": ".csv", "graph": ".graphml", "text": ".txt", "coord": ".json"}  # fmt: skip
 SHOWN = 8  # items side by side in the picture
-MAX_DRAWN = (
-    2_000  # nodes, ten times as many edges: laid out in square time, and no more than a blot
-)
 
 EXAMPLES = """\
 examples:
@@ -278,9 +275,10 @@ def draw(axis: Any, value: Any) -> None:
 
 
 def _draw_graph(axis: Any, graph: Any) -> None:
-    if graph.num_nodes > MAX_DRAWN or graph.num_edges > 10 * MAX_DRAWN:
-        text = f"{graph.num_nodes:,} nodes and {graph.num_edges:,} edges: too many to draw"
-        axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=9)
+    from unitok.eval.figures import too_large
+
+    if said := too_large(graph):
+        axis.text(0.5, 0.5, f"{said}: too many to draw", ha="center", va="center", fontsize=9)
         axis.set_axis_off()
         return
     import networkx as nx
