@@ -335,7 +335,7 @@ def test_damaged_or_foreign_caches_are_made_anew(tmp_path, harm):
     assert again.encoded == 20 and np.array_equal(found.codes, truth.codes)
     fresh = FakeImage()
     cache.codes_of(fresh, digits(), "image", tmp_path)
-    assert fresh.encoded == 0 and not list(tmp_path.glob("*.partial"))
+    assert fresh.encoded == 0 and not list(tmp_path.glob(".*"))
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):

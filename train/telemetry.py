@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from rich.live import Live
 from rich.text import Text
 from tensorboardX import SummaryWriter
 
+from unitok.atomic import replacing
 from unitok.config import ModelConfig
 from unitok.errors import RunError
 
@@ -210,9 +210,8 @@ def _continue_lines(file: Path, start: int) -> Any:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):
                 continue  # the half line of a killed run
-    fresh = file.with_name(file.name + ".new")
-    fresh.write_text("".join(kept), encoding="utf-8")
-    os.replace(fresh, file)
+    with replacing(file) as fresh:
+        fresh.write_text("".join(kept), encoding="utf-8")
     return open(file, "a", encoding="utf-8")
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from unitok import registry
+from unitok.atomic import replacing
 from unitok.config import Config, ConfigError, from_dict, to_dict
 from unitok.errors import InputError
 from unitok.interfaces import Tokenizer
@@ -152,12 +153,10 @@ def write_json(file: Path, data: Any) -> None:
 
 def write_text(file: Path, text: str) -> None:
     """Durable before it is visible: written beside its place, synced, renamed."""
-    fresh = file.with_name(file.name + ".new")
-    with open(fresh, "w", encoding="utf-8") as out:
+    with replacing(file) as fresh, open(fresh, "w", encoding="utf-8") as out:
         out.write(text)
         out.flush()
         os.fsync(out.fileno())
-    fresh.replace(file)
     sync_folder(file.parent)
 
 

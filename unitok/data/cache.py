@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from unitok.atomic import replacing
 from unitok.data.sources import Records
 from unitok.interfaces import Source, Tokenizer
 
@@ -120,18 +120,12 @@ def read_table(path: Path, header: dict[str, Any], size: int) -> CodeTable | Non
 def write_table(path: Path, header: dict[str, Any], table: CodeTable) -> None:
     """Write a table whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(
-                file,
-                header=np.frombuffer(json.dumps(header).encode(), np.uint8),
-                codes=table.codes,
-                offsets=table.offsets,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    with replacing(path) as fresh, open(fresh, "wb") as file:
+        np.savez(
+            file,
+            header=np.frombuffer(json.dumps(header).encode(), np.uint8),
+            codes=table.codes,
+            offsets=table.offsets,
+        )
+        file.flush()
+        os.fsync(file.fileno())
