@@ -88,9 +88,7 @@ class Trained:
         self.losses = []
         with jax.set_mesh(mesh), jax.default_matmul_precision("highest"):
             for batch in batches:
-                state, metrics = steps.train(
-                    state, runtime.to_devices(batch, batch_sharding(mesh))
-                )
+                state, metrics = steps.train(state, runtime.to_devices(batch, batch_sharding(mesh)))
                 self.losses.append(float(metrics["loss"]))
         self.params = jax.tree.map(np.asarray, state["ema"])
 

@@ -199,7 +199,9 @@ class Stream:
         options = grain.ReadOptions(num_threads=min(each, 2), prefetch_buffer_size=each)
         dataset = grain.MapDataset.source(windows).to_iter_dataset(options)
         if self._workers:
-            if not flags.FLAGS.is_parsed():  # grain asks its own, which only absl's main would parse
+            if (
+                not flags.FLAGS.is_parsed()
+            ):  # grain asks its own, which only absl's main would parse
                 flags.FLAGS.mark_as_parsed()
             processes = grain.MultiprocessingOptions(self._workers, per_worker_buffer_size=each)
             dataset = dataset.mp_prefetch(processes, worker_init_fn=_begin_worker)
