@@ -33,6 +33,8 @@ def test_there_are_configs() -> None:
 def test_a_config_has_a_train_step_on_eight_devices(file: Path) -> None:
     config = read_config(file)
     assert from_dict(Config, to_dict(config)) == config
+    unstated = [n for n, source in config.sources.items() if not (source.about and source.licence)]
+    assert not unstated, "the model card quotes what each source is and its licence"
     assert file.read_text().count(f"--config=configs/{file.name}"), "opens with its command"
 
     ends = 132 + 1000 * np.arange(len(config.tokenizers) + 1)
