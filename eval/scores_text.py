@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from unitok.config import Template
-from unitok.eval import baselines
+from unitok.eval import answers, baselines
 from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, answer, metric, plain_metric
 from unitok.metrics import bootstrap, classification, graphs, text
 from unitok.metrics.bootstrap import Estimate
 from unitok.predictor import Request
 from unitok.sequence import TEXT
 
-MAX_CLASSES = 50  # distinct training answers up to which a task counts as classification
 MAX_MATRIX = 30  # classes up to which the confusion matrix is drawn
 MAX_SCORED = 200  # items at the most whose answers are all scored, for the ROC curve
 TITLES = {
@@ -30,7 +29,7 @@ def score_text(task: TaskContext) -> dict[str, Any]:
     known = [answer(task.template(i), r) for i, r in enumerate(task.train_records)]
     truth = [answer(task.template(i), r) for i, r in enumerate(task.records)]
     labels = sorted(set(known) | set(truth), key=_natural)
-    classes = len(set(known)) <= MAX_CLASSES
+    classes = bool(answers.classes(known))
     wanted = _wanted(task.config.metrics, classes)
     common = baselines.majority(known)
     constant = f"always “{_short(common)}”"
