@@ -79,6 +79,7 @@ def score_bits(task: TaskContext, costs: list[np.ndarray]) -> dict[str, Any]:
         note = f"{bits[i] / max(counts[i], 1):.2f} bits a token"
         samples.append(
             {
+                "item": task.items[i],
                 "inputs": [],
                 "columns": columns,
                 "text": None,

@@ -20,7 +20,7 @@ import numpy as np
 
 from unitok.config_cli import differences
 from unitok.errors import InputError
-from unitok.eval import report
+from unitok.eval import report, side_by_side
 from unitok.eval.probes import findings
 from unitok.metrics import bootstrap
 from unitok.run import Run, read_run, write_json, write_text
@@ -179,6 +179,8 @@ def render(found: Sequence[Evaluated], rows: Sequence[Mapping[str, Any]]) -> str
     return report.environment().get_template("compare.html").render(
         found=found, rows=grouped, spans=spans, curves=curves, fields=_fields(found),
         shown=findings.shown, difference=difference,
+        calibration=side_by_side.calibration([e.name for e in found], [e.results for e in found]),
+        samples=side_by_side.samples([e.of_tasks for e in found]),
     )  # fmt: skip
 
 

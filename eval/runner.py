@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from unitok.config import to_dict
+from unitok.config import SourceConfig, to_dict
 from unitok.errors import InputError
 from unitok.eval import fidelity, model_card, report, scorers
 from unitok.eval.bits import bits, score_bits
@@ -117,7 +117,7 @@ def evaluate_task(task: TaskContext, judges: dict[Any, Any] | None = None) -> di
         "split": task.config.eval_split,
         "items": len(task.items),
         "of": digest(
-            to_dict(task.run.config.sources[task.config.source]), task.config.eval_split, task.items
+            _data(task.run.config.sources[task.config.source]), task.config.eval_split, task.items
         ),
         "available": len(task.test),
         "objective": task.kind,
@@ -148,7 +148,7 @@ def _tokenizers(contexts: Sequence[TaskContext], folder: Path) -> dict[str, Any]
             identity = (
                 tokenizer.fingerprint,
                 task.config.source,
-                to_dict(task.run.config.sources[task.config.source]),
+                _data(task.run.config.sources[task.config.source]),
                 len(task.items),
                 task.settings.seed,
             )
@@ -211,11 +211,15 @@ def _names(run: Run, tasks: Sequence[str] | None) -> list[str]:
 def _identity(task: TaskContext, weights: str) -> str:
     """Of everything a task's result depends on: the weights, the task, its data set, how it is evaluated."""
     config = task.run.config
-    source = to_dict(config.sources[task.config.source])
     return digest(
         weights, task.run.vocabulary.fingerprint, to_dict(config.model), to_dict(task.config),
-        source, dataclasses.asdict(task.settings),
+        _data(config.sources[task.config.source]), dataclasses.asdict(task.settings),
     )  # fmt: skip
+
+
+def _data(source: SourceConfig) -> dict[str, Any]:
+    """What its records are a function of: not what is said about them."""
+    return {k: v for k, v in to_dict(source).items() if k not in ("about", "licence")}
 
 
 def _weights_digest(predictor: Predictor) -> str:

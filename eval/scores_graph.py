@@ -229,7 +229,8 @@ def _sample(
     facts = [f"{name} {as_text(graphs.property_of(made, name))}" for name in stated(task)]
     columns = [("truth", truth), ("model", made)]
     return {
-        "inputs": task.shown_inputs(task.template(index), task.records[index]),
+        "item": task.items[index],
+"inputs": task.shown_inputs(task.template(index), task.records[index]),
         "columns": [{"name": n, "part": figures.show(g)} for n, g in columns],
         "text": None if right is None else "as asked" if right else "not as asked",
         "truth": None, "right": right,

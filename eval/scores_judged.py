@@ -175,7 +175,8 @@ def _samples(
         chosen += [i for i, t in enumerate(truth) if t == label][: 2 if many else 1]
     return [
         {
-            "inputs": task.shown_inputs(task.template(i), task.records[i]),
+            "item": task.items[i],
+"inputs": task.shown_inputs(task.template(i), task.records[i]),
             "columns": [
                 {"name": "generated", "part": figures.show(made[i])},
                 {"name": f"nearest, {distance[i]:.0f}", "part": figures.show(pool[index[i]])},

@@ -56,7 +56,8 @@ def score_numbers(task: TaskContext) -> dict[str, Any]:
         "figures": [{"title": "Written against true", "svg": figures.scatter(y, p, "truth", "written")}],
         "samples": [
             {
-                "inputs": task.shown_inputs(task.template(i), task.records[i]), "columns": [],
+                "item": task.items[i],
+"inputs": task.shown_inputs(task.template(i), task.records[i]), "columns": [],
                 "text": written[i] or "(nothing)", "truth": f"{truth[i]:.6g}", "right": None, "note": "",
             }
             for i in chosen

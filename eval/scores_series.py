@@ -232,6 +232,7 @@ def _sample(
         naive = series.seasonal_naive(past.values, truth.length, season)
         note += f", of {'repeat-last' if season == 1 else 'seasonal naive'} {series.mae(truth.values, naive):.4g}"
     return {
+        "item": task.items[place],
         "inputs": shown,
         "columns": columns,
         "text": None,

@@ -214,10 +214,11 @@ def _samples(
     task: TaskContext, truth: list[str], written: list[str], right: np.ndarray
 ) -> list[dict[str, Any]]:
     wrong = np.flatnonzero(right == 0)[: SAMPLES // 2].tolist()
-    chosen = wrong + [i for i in range(len(truth)) if right[i]][: SAMPLES - len(wrong)]
+    chosen = wrong + [i for i in range(len(truth)) if i not in wrong][: SAMPLES - len(wrong)]
     return [
         {
-            "inputs": task.shown_inputs(task.template(i), task.records[i]), "columns": [],
+            "item": task.items[i],
+"inputs": task.shown_inputs(task.template(i), task.records[i]), "columns": [],
             "text": written[i] or "(nothing)", "truth": truth[i], "right": bool(right[i]), "note": "",
         }
         for i in chosen
