@@ -130,7 +130,7 @@ def compare(found: Sequence[Evaluated]) -> list[dict[str, Any]]:
 
 
 def _scores(one: Evaluated) -> list[tuple[str, str, dict[str, Any]]]:
-    """(task, name, metric) of tasks' scores, of bits a token, of probes' scores."""
+    """(task, name, metric) of tasks' scores, of bits a token, of all tasks' likelihood, of probes' scores."""
     out = []
     for task, result in one.of_tasks.items():
         out += [(task, m["name"], {**m, "of": result.get("of")}) for m in result["metrics"]]
@@ -140,6 +140,12 @@ def _scores(one: Evaluated) -> list[tuple[str, str, dict[str, Any]]]:
                 "items": result["items"], "baseline": {"name": "unigram", "value": b["unigram"]},
             }  # fmt: skip
             out.append((task, f"bits / token, {modality}", plain))
+    for modality, b in one.results["likelihood"].items():
+        plain = {
+            "value": b["value"], "low": b["low"], "high": b["high"], "unit": "nats", "parts": None,
+            "items": b["items"], "baseline": {"name": "unigram", "value": b["unigram"]},
+        }  # fmt: skip
+        out.append(("all tasks", f"NLL / token, {modality}", plain))
     for probe, section in one.results.get("probes", {}).items():
         for task, result in section["tasks"].items():
             out += [(task, f"{probe}: {m['name']}", m) for m in result["metrics"]]

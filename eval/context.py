@@ -46,6 +46,7 @@ LOWER = frozenset(
         "degree_mmd",
         "wl_mmd",
         "bits",
+        "bits_per_byte",
         "calibration",
     ]
 )  # metrics that are better when lower

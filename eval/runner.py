@@ -24,7 +24,7 @@ import numpy as np
 from unitok.config import SourceConfig, to_dict
 from unitok.errors import InputError
 from unitok.eval import fidelity, model_card, report, scorers
-from unitok.eval.bits import bits, score_bits
+from unitok.eval.bits import bits, by_modality, score_bits
 from unitok.eval.context import Say, Settings, TaskContext
 from unitok.eval.kept import FORMAT, digest, kept
 from unitok.eval.probes import registry as probing
@@ -85,6 +85,7 @@ def evaluate(
             return evaluate_task(task, judges)
 
         results["tasks"][task.name] = kept(file, _identity(task, weights), scored)
+    results["likelihood"] = by_modality(results["tasks"], settings.seed)
     identity_of = lambda task: _identity(task, weights)  # noqa: E731
     scores_of = lambda task: evaluate_task(task, judges)  # noqa: E731
     results["probes"] = probing.run_all(contexts, probes, folder, identity_of, kept, scores_of)

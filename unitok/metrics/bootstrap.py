@@ -5,7 +5,7 @@ Axes: N items, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -107,6 +107,30 @@ def of_sums(
     return Estimate(float(score(parts.sum(axis=0))), float(low), float(high), len(parts))
 
 
+def of_strata(
+    strata: Sequence[np.ndarray],
+    score: Callable[[np.ndarray], float],
+    seed: int = 0,
+    level: float = 0.95,
+) -> Estimate:
+    """A score of sums over the items of several groups, each group resampled on its own: parts [N_g, K] of
+    each of G groups, summed to [G, K].
+
+    >>> tasks = [np.array([[2.0, 1.0], [4.0, 1.0]]), np.array([[9.0, 1.0]])]
+    >>> of_strata(tasks, lambda sums: float((sums[:, 0] / sums[:, 1]).mean())).value  # of 3 and 9
+    6.0
+    """
+    if not strata or not all(len(parts) for parts in strata):
+        raise ValueError("bootstrap: no items to average")
+    groups = [np.asarray(parts, np.float64) for parts in strata]
+    sums_RGK = np.stack([_counts(len(x), [seed, g]) @ x for g, x in enumerate(groups)], axis=1)
+    draws = [score(sums) for sums in sums_RGK]
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    value = float(score(np.stack([x.sum(axis=0) for x in groups])))
+    return Estimate(value, float(low), float(high), sum(map(len, groups)))
+
+
 def of_items(
     items: int, score: Callable[[np.ndarray], float], seed: int = 0, level: float = 0.95
 ) -> Estimate:
@@ -130,7 +154,7 @@ def _degenerate(top: np.ndarray, bottom: np.ndarray) -> bool:
     return bool((bottom == 1).all() and top[0] in (0.0, 1.0) and (top == top[0]).all())
 
 
-def _counts(n: int, seed: int) -> np.ndarray:
+def _counts(n: int, seed: int | list[int]) -> np.ndarray:
     """How often each item is drawn, float64 [R, N]: one matrix product then does all resamples."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
