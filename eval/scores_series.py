@@ -62,7 +62,8 @@ def score_series(task: TaskContext) -> dict[str, Any]:
         sign = -1 if name in SHARES else 1
         best = min(known.items(), key=lambda pair: sign * pair[1]) if known else None
         if name == "coverage":  # a forecast without spread holds nothing in its band
-            found.append(metric(TITLES[name], score, "%", note=NOTES[name], key=name))
+            promised = ("promised", 0.8)
+            found.append(metric(TITLES[name], score, "%", promised, None, NOTES[name], key=name))
             continue
         unit = "%" if name in SHARES else ""
         others = "; ".join(f"{n} {v:.3g}" for n, v in known.items() if best and n != best[0])
@@ -232,6 +233,7 @@ def _sample(
         naive = series.seasonal_naive(past.values, truth.length, season)
         note += f", of {'repeat-last' if season == 1 else 'seasonal naive'} {series.mae(truth.values, naive):.4g}"
     return {
+        "item": task.items[place],
         "inputs": shown,
         "columns": columns,
         "text": None,

@@ -23,7 +23,7 @@ from unitok.config import (
     TokenizerConfig,
 )
 from unitok.errors import InputError
-from unitok.eval import compare, likelihood, model_card, runner
+from unitok.eval import compare, likelihood, model_card, runner, side_by_side
 from unitok.eval import main as eval_main
 from unitok.eval.context import Settings, TaskContext
 from unitok.eval.probes import (
@@ -190,7 +190,10 @@ def test_checkpoints_are_compared_in_pairs(compared: Path) -> None:
     assert change["value"] == pytest.approx(second - first)
     assert change["low"] <= change["value"] <= change["high"]
     page = (compared / "report.html").read_text()
-    assert "a/report.html" in page and "Which? " not in page
+    assert "a/report.html" in page
+    side = page.partition('<h2 id="samples">')[2]
+    assert side.count("Which? ") == side.count('alt="input"') == side_by_side.MOST_ROWS
+    assert 'id="calibration"' not in page, "the second was not asked"
 
 
 @pytest.mark.parametrize("lost", [["read"], ["pairs"], ["read", "pairs"]])
