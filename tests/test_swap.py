@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from pages import SMALL
 
+from unitok.errors import InputError
 from unitok.eval import likelihood, runner
 from unitok.eval.probes import swap
 from unitok.run import read_run
@@ -52,6 +54,25 @@ def out(command: list[str]) -> Path:
 def scores(out: Path) -> dict[tuple[str, str], dict[str, Any]]:
     rows = json.loads((out / "compared" / "metrics.json").read_text())["scores"]
     return {(row["task"], row["name"]): row for row in rows}
+
+
+def test_the_flags_change_the_tokenizer_alone(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    as_is, swapped = swap.configs(
+        [f"--config={file}", "--config.steps=7", "--swap.image.options.codes=64"]
+    )
+    assert as_is.steps == swapped.steps == 7
+    options = [config.tokenizers["image"].options for config in (as_is, swapped)]
+    assert options == [{}, {"codes": 64}]
+    assert dataclasses.replace(swapped, tokenizers=as_is.tokenizers) == as_is
+    for argv, named in (
+        ([f"--config={file}"], "--swap is missing"),
+        ([f"--config={file}", "--swap.image.name=image"], "it is so already"),
+        ([f"--config={file}", "--swap.image.options.codes=64", "--workdir=x"], "--workdir"),
+    ):
+        with pytest.raises(InputError, match=named):
+            swap.configs(argv)
 
 
 def test_both_runs_are_trained_and_only_the_tokenizer_differs(out: Path) -> None:
