@@ -17,7 +17,6 @@ import numpy as np
 
 from unitok.config import Template
 from unitok.eval import baselines
-from unitok.eval.answers import classes
 from unitok.eval.context import TaskContext, answer
 from unitok.eval.probes.findings import Probed, findings, number, table
 from unitok.metrics import bootstrap, text
@@ -26,6 +25,7 @@ from unitok.sequence import TEXT, fields
 
 SHOTS = (0, 1, 2, 4)
 MOST_ITEMS = 200
+MOST_CLASSES = 50
 COLUMNS = (
     "wording",
     "examples",
@@ -72,8 +72,8 @@ def _row(
     longest = max(len(ids) for ids in tokenizer.encode_batch(sorted(set(known))))
     requests = [few_shot(task, pick(i), task.records[i], i, k, longest + 4) for i in chosen]
     cells = [_exact(task, requests, truth, f"{k} examples shown")]
-    choices = classes(known)
-    if len(choices) >= 2:
+    choices = sorted(set(known))
+    if 2 <= len(choices) <= MOST_CLASSES:
         held = [_held(request, choices) for request in requests]
         cells.append(_exact(task, held, truth, f"{k} examples shown, among known answers"))
     else:
