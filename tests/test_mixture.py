@@ -107,6 +107,19 @@ def test_resuming_is_exact_from_any_position(two_streams, before, after, elsewhe
     assert len(json.dumps(state)) < 200
 
 
+def test_reading_processes_give_the_same_batches_from_any_position():
+    want = take(stream(make_config(streams=2)), 9)
+    source = stream(make_config(streams=2, workers=3, prefetch=2))
+    try:
+        assert same(take(source, 5), want[:5])
+        state = source.state()
+        take(source, 2)
+        source.restore(state)
+        assert same(take(source, 4), want[5:])
+    finally:
+        source.close()
+
+
 def test_two_processes_read_what_one_reads_and_one_takes_over():
     config = make_config(streams=4, window=30)
     one = stream(config)

@@ -99,6 +99,10 @@ class Composer:
         self.tokenizers, self.vocabulary = dict(tokenizers), vocabulary
         self._text_ids = functools.lru_cache(maxsize=_TEXTS_KEPT)(self._tokenize_text)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process needs to build the same; the texts kept do not go along."""
+        return Composer, (self.tokenizers, self.vocabulary)
+
     # ---- values to tokens -----------------------------------------------------------------
 
     def compose(

@@ -3,7 +3,8 @@
     "augment": {"split": "train", "field": "image", "copies": 8, "shift": 0.1, "rotate": 10, "scale": 0.1}
 
 shift: share of the side; rotate: degrees; scale: share. Each is the greatest of a uniform draw. Copy 0 is
-the data itself; the codes of all copies are cached, so that moving costs nothing while training.
+the data itself; the codes of all copies are cached, so that moving costs nothing while training. A rule
+with `mix` is of series instead, see `mixup.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from unitok.data import mixup
 from unitok.data.columns import Column
 from unitok.errors import InputError
 from unitok.values import Image
@@ -27,6 +29,8 @@ def augmented(
 
     Raises InputError for a rule that is none, or a field that is not there or holds no images.
     """
+    if "mix" in rule:
+        return mixup.mixed(fields, rows, rule, seed)
     copies, field = rule.get("copies"), str(rule.get("field"))
     if (
         set(rule) - {"split", "field", "copies", *MOTIONS}
@@ -40,7 +44,7 @@ def augmented(
     if field not in fields or (len(rows) and not isinstance(fields[field][int(rows[0])], Image)):
         raise InputError(f"source.options.augment.field: no field of images {field!r}")
     total = len(fields[field])
-    repeated = {name: _repeated(column, copies) for name, column in fields.items()}
+    repeated = {name: mixup.repeated(column, copies) for name, column in fields.items()}
     repeated[field] = _moved(fields[field], rule, copies, seed)
     return repeated, np.concatenate([rows + copy * total for copy in range(copies)])
 
@@ -72,8 +76,3 @@ def _moved(column: Column, rule: Mapping[str, Any], copies: int, seed: int) -> C
         return Image(np.round(np.stack(planes, axis=2)).clip(0, 255).astype(np.uint8))
 
     return Column(length * copies, read)
-
-
-def _repeated(column: Column, copies: int) -> Column:
-    plain = None if column.plain is None else list(column.plain) * copies
-    return Column(len(column) * copies, lambda row: column[row % len(column)], plain)
