@@ -189,8 +189,11 @@ def _each(
         )
         found.append(metric("valid", valid, "%", blind, None, note, key="validity"))
     if "uniqueness" in wanted:
-        share, own = graphs.uniqueness_estimate(made, seed), graphs.uniqueness(truth)
-        one, bound = ("one graph for all", 1 / len(made)), ("of the true graphs", own)
+        share = graphs.uniqueness_estimate(made, seed)
+        one, bound = (
+            ("one graph for all", 1 / len(made)),
+            ("of the true graphs", graphs.uniqueness(truth)),
+        )
         found.append(metric("unique", share, "%", one, bound, key="uniqueness"))
     if "novelty" in wanted:
         seen = {graphs.fingerprint(graph) for graph in known}

@@ -24,8 +24,11 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     # triangles that their QR factorisations leave, which are small where there are many vectors
     x, y = ((z - z.mean(axis=0)) / np.sqrt(len(z) - 1) for z in (a, b))
     tall = min(len(x), len(y)) > x.shape[1]
-    s, t = (np.linalg.qr(z, mode="r") if tall else z for z in (x, y))
-    cross = np.linalg.svd(s @ t.T, compute_uv=False).sum()
+    if tall:
+        x_small, y_small = np.linalg.qr(x)[1], np.linalg.qr(y)[1]
+    else:
+        x_small, y_small = x, y
+    cross = np.linalg.svd(x_small @ y_small.T, compute_uv=False).sum()
     return float(max(shift @ shift + (x**2).sum() + (y**2).sum() - 2 * cross, 0.0))
 
 
