@@ -35,7 +35,7 @@ from unitok.config import (
     TokenizerConfig,
 )
 from unitok.configs import tasks
-from unitok.configs.demo import WORDS, made, part
+from unitok.configs.demo import DIGITS, WORDS, made, part
 
 ask = partial(tasks.ask, eval_items=200)
 SAME = ObjectiveConfig(kind="contrastive", options={"temperature": 0.1})
@@ -61,6 +61,8 @@ def get_config() -> Config:
             "augment": {"split": "train", "field": "image", "copies": 6, "shift": 0.06, "rotate": 8, "scale": 0.08},
         },
         label_names={"label": [str(d) for d in range(10)], "word": WORDS},
+        about=DIGITS,
+        licence="CC BY 4.0",
     )  # fmt: skip
     counts = SourceConfig(
         kind="join",
@@ -76,6 +78,8 @@ def get_config() -> Config:
             "derive": {"word": "label"},
         },
         label_names={"word": WORDS},
+        about=f"{DIGITS}, joined by number with sounds, curves and graphs made from a seed",
+        licence="CC BY 4.0 (digits); Apache-2.0",
     )  # fmt: skip
     hidden: dict[str, Any] = {"input_noise": 0.4}
     return Config(
@@ -103,6 +107,8 @@ def get_config() -> Config:
             "likenesses": SourceConfig(
                 kind="join",
                 options={"on": "kind", "size": 4000, "parts": [beeps("a", 1), beeps("b", 2)]},
+                about="pairs of beeps made from a seed by unitok/data/synthetic.py",
+                licence="Apache-2.0, like the code that makes them",
             ),
         },
         tasks={
