@@ -28,6 +28,7 @@ MOST_UNIQUE = 2  # a gallery of fewer asks nothing
 AT = (1, 5, 10)
 RANKS = 50  # of the curve, at the most
 CURVES = 8  # as many as there are colours
+UNBROKEN = "\u00a0"  # in the first column of a wide table
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def compare(task: TaskContext, question: Question) -> dict[str, Any] | None:
         chances = [retrieval.chance_at(right_Q, gallery, k) for k in AT]
         share[a.name, b.name] = estimates[0].value
         metrics.append(metric(f"recall@1, {name}", estimates[0], "%", ("chance", chances[0])))
-        cells: list[Any] = [name, _taught(a, b, question.trained)]
+        cells: list[Any] = [name.replace(" ", UNBROKEN), _taught(a, b, question.trained)]
         for k, estimate, chance in zip(AT, estimates, chances):
             asks = k < gallery  # else all of it is among the first k
             cells += [number(estimate, "%"), number(chance, "%")] if asks else [number(None)] * 2
@@ -161,19 +162,22 @@ def _found(
     curves: dict[str, Any],
     share: dict[tuple[str, str], float],
 ) -> dict[str, Any]:
-    columns = ["query → gallery", "contrastive"]
+    columns = ["query → gallery", "trained"]
     for k in AT:
         columns += [f"recall@{k}", "chance"]
-    columns += ["median rank", "chance", "queries of gallery"]
+    columns += ["rank", "chance", "among"]
     about = (
-        f"All that tasks on {task.config.source} name, {task.config.eval_split} split. From the encoder's "
+        f"Source {task.config.source}, {task.config.eval_split} split, as its tasks name the fields. From the encoder's "
         "mean-pooled output alone. Equal values count once; a query may have several right partners, and chance "
         "knows how many."
     )
     if key := _joined_on(task):
         about += f" The source is a join: whatever has the same {key} is right."
-    note = "Contrastive: whether the two were trained to find each other, or both to find the same third."
-    taught = [row[0] for row in rows if row[1] == TRAINED] or list(curves)
+    note = (
+        "Trained: whether the two were to find each other, or both the same third. Rank: the median. "
+        "Among: distinct queries, of so many distinct values."
+    )
+    taught = [n for n, row in zip(curves, rows) if row[1] == TRAINED] or list(curves)
     drawn = chart(
         "Recall among the first k", {n: curves[n] for n in taught[:CURVES]}, "k", "recall"
     )
@@ -189,14 +193,14 @@ def _found(
     )
 
 
-TRAINED = "trained"
+TRAINED = "yes"
 
 
 def _taught(a: Side, b: Side, trained: frozenset[tuple[str, str]]) -> str:
     if (a.name, b.name) in trained:
         return TRAINED
     third = [c for one, c in sorted(trained) if one == a.name and (c, b.name) in trained]
-    return f"by way of {third[0]}" if third else "no"
+    return f"via {third[0]}" if third else "no"
 
 
 def _shelf(task: TaskContext, side: Side, records: Sequence[Any]) -> Shelf:
