@@ -188,9 +188,9 @@ def _found(
         "columns": names,
         "values": [[share.get((a, b)) for b in names] for a in names],
     }
-    return findings(
-        about, metrics, [table("Both directions", columns, rows, note)], [drawn], [grid]
-    )
+    grids = [grid] if len(names) > 2 else []  # of two the table says it all
+    both = table("Both directions", columns, rows, note)
+    return findings(about, metrics, [both], [drawn], grids)
 
 
 TRAINED = "yes"
