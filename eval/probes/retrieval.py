@@ -28,7 +28,6 @@ MOST_UNIQUE = 2  # a gallery of fewer asks nothing
 AT = (1, 5, 10)
 RANKS = 50  # of the curve, at the most
 CURVES = 8  # as many as there are colours
-UNBROKEN = "\u00a0"  # in the first column of a wide table
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def compare(task: TaskContext, question: Question) -> dict[str, Any] | None:
         chances = [retrieval.chance_at(right_Q, gallery, k) for k in AT]
         share[a.name, b.name] = estimates[0].value
         metrics.append(metric(f"recall@1, {name}", estimates[0], "%", ("chance", chances[0])))
-        cells: list[Any] = [name.replace(" ", UNBROKEN), _taught(a, b, question.trained)]
+        cells: list[Any] = [name, _taught(a, b, question.trained)]
         for k, estimate, chance in zip(AT, estimates, chances):
             asks = k < gallery  # else all of it is among the first k
             cells += [number(estimate, "%"), number(chance, "%")] if asks else [number(None)] * 2
@@ -177,7 +176,7 @@ def _found(
         "Trained: whether the two were to find each other, or both the same third. Rank: the median. "
         "Among: distinct queries, of so many distinct values."
     )
-    taught = [n for n, row in zip(curves, rows) if row[1] == TRAINED] or list(curves)
+    taught = [row[0] for row in rows if row[1] == TRAINED] or list(curves)
     drawn = chart(
         "Recall among the first k", {n: curves[n] for n in taught[:CURVES]}, "k", "recall"
     )
