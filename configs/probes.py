@@ -17,6 +17,13 @@ and one wording each of recognise, hear, describe_curve, family and count.
 
 Contrastive: counts, five modalities of which each is pulled to the number's word and never to another; captions of
 sounds, of curves; graphs to their degrees.
+
+Cost: 1,000 steps took 35 minutes on one CPU core that others used too; at the 4,700 tokens a second of its first
+steps, alone on the core, 14. The probes take longer than that together: ask those you want.
+Result, 200 test items each: a digit finds as many beeps at once in 99.1 % of cases (chance 25 %), though the two were
+never a pair; wordings held out cost nothing but for graphs (52.0 to 48.0 %); of the held-out tasks count_two reaches
+100 %, count_parts 47.0 % among the known answers (commonest 20.5 %; freely 22.5 %), spell and pitch nothing: 0 % freely.
+Solved examples in the prompt harm a model that has not seen such prompts. The tables are in docs/probes.md.
 """
 
 from functools import partial

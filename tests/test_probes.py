@@ -263,6 +263,7 @@ def test_instructions_and_dropped_inputs(tasks: dict[str, TaskContext]) -> None:
     assert dropped is not None
     names = [row[0] for row in dropped["tables"][0]["rows"]]
     assert names == ["all inputs", "image emptied", "image another item's", "trivial baseline"]
+    assert not any("shuffled" in column for column in dropped["tables"][0]["columns"])
     scores = {m["name"]: m for m in dropped["metrics"]}
     assert list(scores) == ["accuracy, image emptied", "accuracy, image another item's"]
     whole, *rest = (row[dropped["tables"][0]["columns"].index("accuracy")]["value"] for row in dropped["tables"][0]["rows"][:3])  # fmt: skip

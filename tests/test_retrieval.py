@@ -119,8 +119,8 @@ def test_contrastive_sides_are_asked_as_they_are_trained_and_come_first() -> Non
     assert ("word", "other") not in named(question)
     audio, word, series = question.sides[:3]
     taught = lambda a, b: retrieval._taught(a, b, question.trained)  # noqa: E731
-    assert taught(audio, word) == taught(word, series) == "trained"
-    assert taught(audio, series) == "by way of word"
+    assert taught(audio, word) == taught(word, series) == "yes"
+    assert taught(audio, series) == "via word"
     assert taught(audio, question.sides[4]) == "no"
 
 
@@ -147,7 +147,7 @@ def test_in_a_join_all_that_agrees_is_right(counts: bool) -> None:
     result = retrieval.probe(Probed(found[0], found))
     assert result is not None and "same count is right" in result["about"]
     recall = {m["name"]: m for m in result["metrics"]}
-    assert len(recall) == 6
+    assert len(recall) == 6 and len(result["grids"][0]["labels"]) == 3
     for name, m in recall.items():
         assert m["baseline"]["value"] == pytest.approx(0.25, abs=0.12), name
         if counts:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from unitok.config import Template
-from unitok.eval.context import TaskContext, coded
+from unitok.eval.context import SHUFFLED_NOTE, TaskContext, coded
 from unitok.eval.probes.findings import Probed, findings, number, shown, table
 from unitok.interfaces import Tokens
 from unitok.interpreter import Interpreter
@@ -34,13 +34,13 @@ def probe(probed: Probed, evaluate: Evaluate) -> dict[str, Any] | None:
     names = sorted({f.name for t in task.config.templates for f in fields(t.inputs)})
     if not names or task.kind not in ("seq2seq", "prefix"):
         return None
-    whole = evaluate(task)
+    whole = _scores(evaluate, task)
     rows: list[list[Any]] = [["all inputs", *_cells(whole, whole)]]
     metrics: list[dict[str, Any]] = []
     for name in names:
         for how in HOW:
             task.say(f"{task.name}: {name} {how}")
-            found = evaluate(_without(task, name, how))
+            found = _scores(evaluate, _without(task, name, how))
             rows.append([f"{name} {how}", *_cells(found, whole)])
             metrics += _first(found, whole, f"{name} {how}")
     headings = [f"{modality}, bits / token" for modality in whole["bits"]]
@@ -58,6 +58,12 @@ def probe(probed: Probed, evaluate: Evaluate) -> dict[str, Any] | None:
     note = f"{len(task.items)} items. Bits are of the true answer, teacher-forced."
     about = "Scores without an input, and with the wrong one."
     return findings(about, metrics, [table("Inputs taken away", columns, [*rows, flat], note)])
+
+
+def _scores(evaluate: Evaluate, task: TaskContext) -> dict[str, Any]:
+    """Without the score of shuffled sources, which asks the same as this probe of all fields at once."""
+    found = evaluate(task)
+    return {**found, "metrics": [m for m in found["metrics"] if m["note"] != SHUFFLED_NOTE]}
 
 
 def _smaller(task: TaskContext) -> TaskContext:

@@ -161,18 +161,21 @@ def _found(
     curves: dict[str, Any],
     share: dict[tuple[str, str], float],
 ) -> dict[str, Any]:
-    columns = ["query → gallery", "contrastive"]
+    columns = ["query → gallery", "trained"]
     for k in AT:
         columns += [f"recall@{k}", "chance"]
-    columns += ["median rank", "chance", "queries of gallery"]
+    columns += ["rank", "chance", "among"]
     about = (
-        f"All that tasks on {task.config.source} name, {task.config.eval_split} split. From the encoder's "
+        f"Source {task.config.source}, {task.config.eval_split} split, as its tasks name the fields. From the encoder's "
         "mean-pooled output alone. Equal values count once; a query may have several right partners, and chance "
         "knows how many."
     )
     if key := _joined_on(task):
         about += f" The source is a join: whatever has the same {key} is right."
-    note = "Contrastive: whether the two were trained to find each other, or both to find the same third."
+    note = (
+        "Trained: whether the two were to find each other, or both the same third. Rank: the median. "
+        "Among: distinct queries, of so many distinct values."
+    )
     taught = [row[0] for row in rows if row[1] == TRAINED] or list(curves)
     drawn = chart(
         "Recall among the first k", {n: curves[n] for n in taught[:CURVES]}, "k", "recall"
@@ -184,19 +187,19 @@ def _found(
         "columns": names,
         "values": [[share.get((a, b)) for b in names] for a in names],
     }
-    return findings(
-        about, metrics, [table("Both directions", columns, rows, note)], [drawn], [grid]
-    )
+    grids = [grid] if len(names) > 2 else []  # of two the table says it all
+    both = table("Both directions", columns, rows, note)
+    return findings(about, metrics, [both], [drawn], grids)
 
 
-TRAINED = "trained"
+TRAINED = "yes"
 
 
 def _taught(a: Side, b: Side, trained: frozenset[tuple[str, str]]) -> str:
     if (a.name, b.name) in trained:
         return TRAINED
     third = [c for one, c in sorted(trained) if one == a.name and (c, b.name) in trained]
-    return f"by way of {third[0]}" if third else "no"
+    return f"via {third[0]}" if third else "no"
 
 
 def _shelf(task: TaskContext, side: Side, records: Sequence[Any]) -> Shelf:
