@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MOST_ROWS = 6  # items of a task
+GIVEN = ("truth", "tokenizer")  # columns of a sample that are none of the model's doing
 DIAGONAL = "perfect"
 # chart of the calibration probe -> the curve of one checkpoint; None: a chart for each of its curves
 OVERLAID = {
@@ -90,10 +91,11 @@ def samples(of_tasks: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, A
 
 
 def _row(shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One item: columns that all have alike are given once."""
-    given = [c for c in shown[0]["columns"] if all(c in s["columns"] for s in shown[1:])]
-    if all(s["columns"] == given for s in shown) and not any(s["text"] for s in shown):
-        given = []  # nothing would be left of the checkpoints
+    """One item: what is given, and the same for all, stands there once."""
+    given = [
+        c for c in shown[0]["columns"]
+        if c["name"] in GIVEN and all(c in s["columns"] for s in shown)
+    ]  # fmt: skip
     cells = [
         {
             "columns": [c for c in s["columns"] if c not in given],

@@ -38,6 +38,7 @@ addEventListener("load", async () => {
     images: document.images.length, broken: [...document.images].filter(i => !i.naturalWidth).length,
     drawings: document.querySelectorAll("svg").length,
     unseen: [...document.querySelectorAll("img, svg, audio, table")].filter(e => !seen(e)).length,
+    narrow: [...document.querySelectorAll("audio")].filter(e => e.getBoundingClientRect().width < 150).length,
     overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   });
 });
@@ -163,6 +164,7 @@ def test_the_page_is_whole(browser: Any, pages: dict[str, str], name: str, width
     assert found["broken"] == 0 and found["dangling"] == [] and found["unseen"] == 0
     assert found["links"] >= 3 and found["images"] > ITEMS and found["drawings"] > 2 * ITEMS
     assert len(found["sounds"]) >= ITEMS and set(found["sounds"]) == {"ready"}
+    assert found["narrow"] == 0, "a player too narrow shows no button"
     assert found["overflow"] <= 0, "nothing lies beyond the window's edge"
     wanted = {
         "report": {"results", "task-1", "task-5", "likelihood", "probe-calibration", "loss", "tokenizers", "vocabulary", "config"},
