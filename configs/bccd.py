@@ -1,6 +1,6 @@
 """Boxes: blood cells found, pointed at and counted in microscope pictures (BCCD).
 
-    UNITOK_DATA=DIR python train/main.py --config=configs/bccd.py
+UNITOK_DATA=DIR python train/main.py --config=configs/bccd.py
 """
 
 from typing import Any
@@ -9,7 +9,6 @@ from unitok.config import (
     CheckpointConfig,
     Config,
     DataConfig,
-    FitConfig,
     LossConfig,
     ModelConfig,
     OptimizerConfig,
@@ -18,10 +17,8 @@ from unitok.config import (
 )
 from unitok.configs.tasks import ask
 
-COPIES = 32
 
-
-def cells(**motion: float) -> SourceConfig:
+def cells(copies: int, **motion: float) -> SourceConfig:
     """The pictures at a quarter of their side (120 x 160) and the boxes in them; training ones mirrored and moved."""
     boxes = {"from": "value", "boxes": "xyxy", "order": "xyxy", "label": "category"}
     return SourceConfig(
@@ -40,7 +37,7 @@ def cells(**motion: float) -> SourceConfig:
                 "platelets": {"from": "all", "count": "Platelets"},
             },
             "augment": {
-                "split": "train", "field": "image", "boxes": ["cells", "white"], "copies": COPIES,
+                "split": "train", "field": "image", "boxes": ["cells", "white"], "copies": copies,
                 "flip": True, **motion,
             },
         },
@@ -53,17 +50,13 @@ def get_config() -> Config:
     hidden: dict[str, Any] = {"input_noise": 0.2, "eval_split": "val"}
     return Config(
         name="bccd",
-        steps=2000,
+        steps=1500,
         tokenizers={
             "text": TokenizerConfig(name="text"),
-            "image": TokenizerConfig(
-                name="image",
-                options={"patch": 8, "codes": 512, "width": 48, "dim": 16, "crop": 64},
-                fit=FitConfig(source="cells", steps=400, batch_size=32, learning_rate=4e-3),
-            ),
+            "image": TokenizerConfig(name="image", options={"variant": "low"}),
             "coord": TokenizerConfig(name="coord", options={"bins": 128}),
         },
-        sources={"cells": cells(shift=0.15, scale=0.15), "whole": cells()},
+        sources={"cells": cells(20, shift=0.15, scale=0.15), "whole": cells(4)},
         tasks={
             "detect": ask(
                 "cells", 4.0,
@@ -83,18 +76,18 @@ def get_config() -> Config:
             "count_platelets": ask(
                 "whole", 0.5,
                 ("How many platelets? {image}", "{platelets:text}"),
-                metrics=["mae", "accuracy"], **hidden,
+                metrics=["accuracy"], **hidden,
             ),
         },
         model=ModelConfig(
             d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3, dropout=0.1,
             dtype="bfloat16",
         ),
-        data=DataConfig(batch_size=8),
+        data=DataConfig(batch_size=4),
         optimizer=OptimizerConfig(
-            learning_rate=1.5e-3, warmup_steps=150, weight_decay=0.05, ema_decay=0.997
+            learning_rate=1.2e-3, warmup_steps=100, weight_decay=0.05, ema_decay=0.997
         ),
-        loss=LossConfig(normalise="token"),
+        loss=LossConfig(normalise="example"),
         checkpoint=CheckpointConfig(every=500, validate_every=250, validate_batches=6),
         report=True,
     )  # fmt: skip
