@@ -107,7 +107,7 @@ def get_config() -> Config:
             "likenesses": SourceConfig(
                 kind="join",
                 options={"on": "kind", "size": 4000, "parts": [beeps("a", 1), beeps("b", 2)]},
-                about="pairs of beeps made from a seed by unitok/data/synthetic.py",
+                about="pairs of sounds made from a seed by unitok/data/synthetic.py",
                 licence="Apache-2.0, like the code that makes them",
             ),
         },

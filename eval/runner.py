@@ -192,6 +192,9 @@ def _command(
     """That evaluates the same again."""
     words = [f"python eval/main.py --checkpoint={run.path.name} --seed={settings.seed}"]
     words += [f"--items={settings.items}"] if settings.items else []
+    for name in ("samples", "temperature", "guidance"):
+        value = getattr(settings, name)
+        words += [f"--{name}={value:g}"] if value != getattr(Settings, name) else []
     words += [f"--tasks={','.join(tasks)}"] if tasks else []
     words += [f"--probes={','.join(probes)}"] if probes is not None else []
     return " ".join(words)

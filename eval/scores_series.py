@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unitok.eval import figures
-from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TOKENS, TaskContext, metric
+from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TOKENS, Settings, TaskContext, metric
 from unitok.metrics import bootstrap, series
 from unitok.values import Series
 
@@ -107,8 +107,9 @@ def _shuffled(task: TaskContext, field: Any, first: dict[str, Any]) -> dict[str,
 
 
 def _places(task: TaskContext, count: int) -> list[int]:
-    """Items that are forecast: fewer where many samples of many tokens would take too long."""
-    most = max(16, TOKENS // max(1, count * task.room()))
+    """Items that are forecast: fewer where many samples of many tokens would take too long. Who asks for more
+    samples than is usual waits for them: the items stay as many."""
+    most = max(16, TOKENS // max(1, min(count, Settings.samples) * task.room()))
     chosen = task.choose(len(task.records), min(len(task.records), most))
     return list(chosen)
 

@@ -185,6 +185,7 @@ def test_same_run_gives_the_same_numbers_and_finished_tasks_stay(
         (["--checkpoint=no/such/run"], "no/such/run"),
         (["--checkpoint={run}", "--tasks=raed"], "did you mean 'read'"),
         (["--checkpoint={run}", "--items=0"], "--items"),
+        (["--checkpoint={run}", "--samples=0"], "--samples"),
         (["--checkpoint={run}", "--items=x"], "unitok eval --help"),
         (
             ["--checkpoint={run}", f"--out={__file__}"],
