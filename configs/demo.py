@@ -48,11 +48,17 @@ from unitok.config import (
 from unitok.configs import tasks
 
 ask = partial(tasks.ask, eval_items=128)
+DIGITS = "handwritten digits of UCI, Alpaydin & Kaynak 1998, as scikit-learn carries them"
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 def made(name: str, size: int, **options: object) -> SourceConfig:
-    return SourceConfig(kind="synthetic", options={"name": name, "size": size, **options})
+    return SourceConfig(
+        kind="synthetic",
+        options={"name": name, "size": size, **options},
+        about=f"{name} made from a seed by unitok/data/synthetic.py",
+        licence="Apache-2.0, like the code that makes them",
+    )
 
 
 def part(kind: str, label: str, *fields: str, **options: object) -> dict:
@@ -69,6 +75,8 @@ def get_config() -> Config:
             "augment": {"split": "train", "field": "image", "copies": 6, "shift": 0.06, "rotate": 8, "scale": 0.08},
         },
         label_names={"label": [str(d) for d in range(10)], "word": WORDS},
+        about=DIGITS,
+        licence="CC BY 4.0",
     )  # fmt: skip
     counts = SourceConfig(
         kind="join",
@@ -82,6 +90,8 @@ def get_config() -> Config:
                 part("synthetic", "num_components", "graph", "num_components", name="graphs", size=2000, kinds=["parts"]),
             ],
         },
+        about=f"{DIGITS}, joined by number with sounds, curves and graphs made from a seed",
+        licence="CC BY 4.0 (digits); Apache-2.0",
     )  # fmt: skip
     hidden: dict[str, Any] = {"input_noise": 0.4}
     # not for series: guidance adds spikes
@@ -103,7 +113,10 @@ def get_config() -> Config:
         sources={
             "digits": digits,
             "prose": SourceConfig(
-                kind="sklearn", options={"name": "descriptions", "test_share": 0.1}
+                kind="sklearn",
+                options={"name": "descriptions", "test_share": 0.1},
+                about="sentences of scikit-learn's descriptions of its data sets",
+                licence="BSD-3-Clause",
             ),
             "sounds": made("sounds", 4000),
             "beeps": made("sounds", 3000, kinds=["beeps"]),

@@ -29,6 +29,7 @@ from unitok.config import (
 )
 from unitok.configs.tasks import ask
 
+DIGITS = "handwritten digits of UCI, Alpaydin & Kaynak 1998, as scikit-learn carries them"
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
@@ -40,8 +41,15 @@ def get_config() -> Config:
             "augment": {"split": "train", "field": "image", "copies": 8, "shift": 0.06, "rotate": 8, "scale": 0.08},
         },
         label_names={"label": [str(d) for d in range(10)], "word": WORDS},
+        about=DIGITS,
+        licence="CC BY 4.0",
     )  # fmt: skip
-    prose = SourceConfig(kind="sklearn", options={"name": "descriptions", "test_share": 0.1})
+    prose = SourceConfig(
+        kind="sklearn",
+        options={"name": "descriptions", "test_share": 0.1},
+        about="sentences of scikit-learn's descriptions of its data sets",
+        licence="BSD-3-Clause",
+    )
     hidden: dict[str, Any] = {"input_noise": 0.4}
     return Config(
         name="digits",

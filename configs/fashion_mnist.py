@@ -35,7 +35,11 @@ NAMES = [
 
 def get_config() -> Config:
     fashion = SourceConfig(
-        kind="idx", path="${UNITOK_DATA}/fashion-mnist", label_names={"label": NAMES}
+        kind="idx",
+        path="${UNITOK_DATA}/fashion-mnist",
+        label_names={"label": NAMES},
+        about="Fashion-MNIST, Xiao et al. 2017, Zalando",
+        licence="MIT",
     )
     return Config(
         name="fashion_mnist",

@@ -31,6 +31,7 @@ their trivial baselines, among them garments 78.8 %, spoken digits 97.0 %, quest
 0.511, repeat-last 1.26), exchange-rate (0.127; repeat-last 0.098) and PTC (34 items). The whole table is in the README.
 """
 
+import dataclasses
 from typing import Any
 
 from unitok.config import (
@@ -53,6 +54,25 @@ GARMENTS = [
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 MOLECULE = {"molecule": {"from": "smiles", "format": "smiles"}}
 MONTH = 720 / 17_420  # of ETTh1: 30 days of 24 hours
+TU = "Morris et al. 2020, TUDataset, as in Zhang et al. 2018, DGCNN"
+# what each source is, and the terms its owner gives
+ORIGINS = {
+    "fashion": ("Fashion-MNIST, Xiao et al. 2017, Zalando", "MIT"),
+    "speech": ("Free Spoken Digit Dataset, four of its speakers, Jackson et al. 2018", "CC BY-SA 4.0"),
+    "etth1": ("ETTh1, electricity transformer temperature, Zhou et al. 2021, Informer", "CC BY-ND 4.0"),
+    "exchange": ("daily exchange rates of 8 currencies, Lai et al. 2018, LSTNet", "none given: to measure with only"),
+    "ucr": ("14 sets of the UCR archive, Dau et al. 2019", "no formal one, free for research with citation: to measure with only"),
+    "mutag": (f"MUTAG, {TU}", "MIT (repository); free for research"),
+    "proteins": (f"PROTEINS, {TU}", "MIT (repository); free for research"),
+    "ptc": (f"PTC, {TU}", "MIT (repository); free for research"),
+    "esol": ("ESOL of MoleculeNet, Wu et al. 2018", "MIT (repository)"),
+    "qm9": ("molecules of QM9 as SMILES, Ramakrishnan et al. 2014", "CC0; Apache-2.0 (repository)"),
+    "vqa": ("easy-VQA, shapes and colours, V. Zhou 2019", "MIT"),
+    "truce": ("TRUCE, captions of short series, Jhamtani & Berg-Kirkpatrick 2021", "Apache-2.0"),
+    "plays": ("tiny-shakespeare, Karpathy 2015", "public domain"),
+    "papers": ("SciTLDR, abstracts and their summaries, Cachola et al. 2020", "Apache-2.0"),
+    "banking": ("Banking77, questions to a bank, Casanueva et al. 2020", "CC BY 4.0"),
+}  # fmt: skip
 
 
 def local(kind: str, path: str, names: dict[str, list[str]] | None = None, **options: Any) -> Any:
@@ -79,7 +99,7 @@ def graphs(name: str) -> Any:
 
 
 def get_sources() -> dict[str, SourceConfig]:
-    return {
+    sources = {
         "fashion": local("idx", "fashion-mnist", {"label": GARMENTS}),
         "speech": local(
             "files", "fsdd/fsdd.zip!recordings/*.wav", {"digit": DIGITS, "label": DIGITS}, modality="audio",
@@ -126,6 +146,10 @@ def get_sources() -> dict[str, SourceConfig]:
         ),
         "banking": local("csv", "banking77/banking77.zip!{split}.csv"),
     }  # fmt: skip
+    return {
+        name: dataclasses.replace(source, about=ORIGINS[name][0], licence=ORIGINS[name][1])
+        for name, source in sources.items()
+    }
 
 
 def get_tasks() -> dict[str, TaskConfig]:

@@ -11,9 +11,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from unitok.config import Config
+from unitok.config import Config, TokenizerConfig
 from unitok.eval.report import interval, score
 from unitok.sequence import fields
+from unitok.tokenizers.base import DEFAULTS
 
 METRIC_TYPES = {
     "accuracy": "accuracy",
@@ -21,6 +22,7 @@ METRIC_TYPES = {
     "exact match": "exact_match",
     "chrF": "chrf",
 }
+SHUFFLED = ", source shuffled"  # ends the name of a score whose inputs came from other items
 
 
 def write(results: Mapping[str, Any], config: Config, command: str) -> str:
@@ -137,12 +139,29 @@ def _data(config: Config) -> str:
                     source.licence or "not stated in the config",
                 ]
             )
+    for name, tokenizer in config.tokenizers.items():
+        if licence := _shipped_licence(tokenizer):
+            rows.append([f"{name} tokenizer", "as shipped, see its MODEL_CARD.md", licence])
     text = "Trained on the training splits alone; scores are of the splits named with them."
-    if any(not config.sources[row[0]].licence for row in rows):
+    if any(not source.licence for name, source in config.sources.items() if name in used):
         text += (
             " Where no licence is stated, ask the owner of the data before passing the weights on."
         )
     return f"## Data and licences\n\n{text}\n\n{_table(['source', 'what it is', 'licence'], rows)}"
+
+
+def _shipped_licence(tokenizer: TokenizerConfig) -> str:
+    """What the card of the shipped weights says of their licence; "" for a tokenizer that was fitted or has none."""
+    if tokenizer.path is not None or tokenizer.fit is not None:
+        return ""
+    folder = "-".join(filter(None, [tokenizer.name, tokenizer.options.get("variant")]))
+    card = DEFAULTS / folder / "MODEL_CARD.md"
+    if not card.is_file():  # a variant of the same weights, or a tokenizer without any
+        card = DEFAULTS / tokenizer.name / "MODEL_CARD.md"
+    if not card.is_file():
+        return ""
+    _, _, rest = card.read_text(encoding="utf-8").partition("- **Licence**: ")
+    return " ".join(rest.split("\n\n")[0].split())
 
 
 def _tokenizers(results: Mapping[str, Any]) -> str:
@@ -174,16 +193,34 @@ def _tokenizers(results: Mapping[str, Any]) -> str:
 
 
 def _tasks(results: Mapping[str, Any]) -> str:
-    rows = []
-    for name, task in results["tasks"].items():
-        for m in task["metrics"]:
-            rows.append([name, m["name"], *_cells(m)])
+    metrics = [(name, m) for name, task in results["tasks"].items() for m in task["metrics"]]
+    published = any(m["yardstick"] for _, m in metrics)
+    rows = [[name, m["name"], *_cells(m)] for name, m in metrics]
     head = ["task", "score", "value", "95 % interval", "baseline", "tokenizer bound", "items"]
-    return f"## Results\n\n{_table(head, rows)}"
+    text = ""
+    if published:
+        head.append("published")
+        text = (
+            "Published: of a model or method made for the task alone, as its authors state it.\n\n"
+        )
+        for row, (_, m) in zip(rows, metrics, strict=True):
+            beside = m["yardstick"]
+            row.append(
+                f"{score(beside['value'], m['unit'])} ({beside['source']})" if beside else "–"
+            )
+    return f"## Results\n\n{text}{_table(head, rows)}"
 
 
 def _uncertainty(results: Mapping[str, Any]) -> str:
     rows = [
+        [
+            "Likelihood", "all tasks", f"NLL a token, {name}", score(b["value"], "nats"),
+            f"{b['low']:.2f} to {b['high']:.2f}", f"{score(b['unigram'], 'nats')} (unigram)", "–",
+            f"{b['items']:,}",
+        ]
+        for name, b in results.get("likelihood", {}).items()
+    ]  # fmt: skip
+    rows += [
         [section["title"], task, m["name"], *_cells(m)]
         for section in results.get("probes", {}).values()
         for task, found in section["tasks"].items()
@@ -202,26 +239,48 @@ def _cells(m: Mapping[str, Any]) -> list[str]:
 
 
 def limits(results: Mapping[str, Any]) -> list[str]:
-    """Sentences, each from a number: scores that do not beat their baseline, and few items."""
+    """Sentences, each from a number: scores that do not beat their baseline or reach what is published, sources
+    that an answer does not surely hang on, coverage below its promise, few items."""
     out = []
     named = [(name, task["metrics"]) for name, task in results["tasks"].items()]
     for section in results.get("probes", {}).values():
         named += [(name, found["metrics"]) for name, found in section["tasks"].items()]
     for name, metrics in named:
+        by_name = {m["name"]: m for m in metrics}
         for m in metrics:
-            base = m["baseline"]
-            if base is None or base["name"] == "promised" or m["low"] is None:
-                continue
-            beaten = m["high"] < base["value"] if m["lower"] else m["low"] > base["value"]
-            if not beaten:
-                out.append(
-                    f"{name}: {m['name']} of {score(m['value'], m['unit'])} ({interval(m)}) is not surely better than "
-                    f"{base['name']}, {score(base['value'], m['unit'])}."
-                )
+            if m["low"] is not None:
+                out += [f"{name}: {line}" for line in _shortfalls(m, by_name)]
     few = {name: task["items"] for name, task in results["tasks"].items() if task["items"] < 100}
     if few:
         listed = _and([f"{name} ({items})" for name, items in few.items()])
         out.append(f"Measured on fewer than 100 items: {listed}.")
+    return out
+
+
+def _shortfalls(m: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where a score with an interval falls short; others: the task's scores by name."""
+    said = f"{m['name']} of {score(m['value'], m['unit'])} ({interval(m)})"
+    base, published = m["baseline"], m["yardstick"]
+    surely_worse = lambda than: m["low"] > than if m["lower"] else m["high"] < than  # noqa: E731
+    surely_better = lambda than: m["high"] < than if m["lower"] else m["low"] > than  # noqa: E731
+    whole = others.get(m["name"].removesuffix(SHUFFLED))
+    if m["name"].endswith(
+        SHUFFLED
+    ):  # meant to be bad: a limit where it is as good as with the source
+        good = whole is not None and whole["low"] is not None
+        if good and m["low"] <= whole["high"] and m["high"] >= whole["low"]:  # type: ignore[index]
+            return [f"{said} is not surely worse than with the true source."]
+        return []
+    out = []
+    if base is not None:
+        beside = f"{base['name']}, {score(base['value'], m['unit'])}"
+        if base["name"] == "promised":
+            out += [f"{said} is below what is {beside}."] if surely_worse(base["value"]) else []
+        elif not surely_better(base["value"]):
+            out.append(f"{said} is not surely better than {beside}.")
+    if published is not None and surely_worse(published["value"]):
+        beside = f"{score(published['value'], m['unit'])} ({published['source']})"
+        out.append(f"{said} does not reach the published {beside}.")
     return out
 
 

@@ -6,6 +6,8 @@ import json
 import struct
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
@@ -18,6 +20,7 @@ from unitok.eval.roundtrip import main
 from unitok.metrics.audio import si_sdr
 from unitok.tokenizers import audio as room
 from unitok.tokenizers import audio_codec as codec
+from unitok.tokenizers import audio_spectral
 from unitok.tokenizers.audio import AudioTokenizer, gain_of, loudness_of
 from unitok.tokenizers.audio_grammar import (
     CODES,
@@ -312,3 +315,36 @@ def test_a_short_fit_learns_and_is_reproducible() -> None:
     assert again.fingerprint == tokenizer.fingerprint
     with pytest.raises(ValueRefused, match="more recordings"):
         AudioTokenizer.fit([melody(0.5)], **options)
+
+
+def test_the_spectral_term_hears_what_the_codec_plays() -> None:
+    """Its sounds are the inverse transform's, it knows how far off they are, and it has a slope everywhere."""
+    x_GN = mdct(melody(0.64).samples, FRAME)
+    whole = imdct(x_GN, len(x_GN) * FRAME)
+    heard = np.asarray(audio_spectral.samples(jnp.asarray(x_GN)[None]))[0]
+    np.testing.assert_allclose(heard, whole[FRAME // 2 : -FRAME // 2], atol=1e-5)
+    far = [float(audio_spectral.distance(x_GN, k * x_GN, 32)) for k in (1.0, 0.9, 0.5, 0.0)]
+    assert far == sorted(far) and far[0] < 1e-3 < far[1]
+    for made_GN in (np.zeros_like(x_GN), x_GN):
+        slope = jax.grad(lambda y_GN: audio_spectral.distance(x_GN, y_GN, 32))(made_GN)
+        assert np.isfinite(slope).all()
+
+
+def test_a_fit_with_the_spectral_term_comes_nearer_in_spectrum() -> None:
+    values = [melody(1.0, seed) for seed in range(6)]
+    options = {
+        "steps": 30,
+        "batch_size": 4,
+        "codes_per_frame": 3,
+        "seed": 0,
+        "log": lambda line: None,
+    }
+    test = melody(1.0, 99)
+    frames_GN = mdct(test.samples, FRAME)[:32]
+
+    def missed(spectral: float) -> float:
+        tokenizer = AudioTokenizer.fit(values, spectral=spectral, **options)
+        made_GN = mdct(tokenizer.decode(tokenizer.encode(test)).samples, FRAME)[:32]
+        return float(audio_spectral.distance(frames_GN, made_GN, 32))
+
+    assert missed(0.3) < missed(0.0)

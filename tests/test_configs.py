@@ -26,13 +26,21 @@ MESH = AbstractMesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType.
 
 
 def test_there_are_configs() -> None:
-    assert {file.stem for file in FILES} >= {"demo", "digits", "fashion_mnist", "generalist"}
+    assert {file.stem for file in FILES} >= {
+        "demo",
+        "digits",
+        "fashion_mnist",
+        "generalist",
+        "probes",
+    }
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_config_has_a_train_step_on_eight_devices(file: Path) -> None:
     config = read_config(file)
     assert from_dict(Config, to_dict(config)) == config
+    unstated = [n for n, source in config.sources.items() if not (source.about and source.licence)]
+    assert not unstated, "the model card quotes what each source is and its licence"
     assert file.read_text().count(f"--config=configs/{file.name}"), "opens with its command"
 
     ends = 132 + 1000 * np.arange(len(config.tokenizers) + 1)

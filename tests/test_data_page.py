@@ -16,7 +16,7 @@ from unitok.config import SourceConfig, Template
 from unitok.data import files, limits
 from unitok.data.sources import build_source
 from unitok.errors import InputError
-from unitok.values import Audio, Graph, Image, Series
+from unitok.values import Audio, Boxes, Graph, Image, Series
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "data.md"
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
@@ -42,6 +42,13 @@ def folder(tmp_path_factory) -> Path:
     (top / "pictures" / "captions.csv").write_text("\n".join(rows))
     quiz = [[f"which {i}?", "red", i] for i in range(10)]
     (top / "quiz" / "questions.json").write_text(json.dumps(quiz))
+    cells = {}
+    for name in "abc":
+        files.write_file(picture(), top / "cells" / "images" / f"{name}.png")
+        cells[f"{name}.png"] = [{"at": [0, 1, 4, 3], "is": "red"}]
+    (top / "cells" / "boxes.json").write_text(json.dumps(cells))
+    splits = {"train": ["a", "b"], "test": ["c"]}
+    (top / "cells" / "splits.json").write_text(json.dumps(splits))
     with zipfile.ZipFile(top / "sounds.zip", "w") as archive:
         for digit in range(10):
             for speaker in ("ann", "bob"):
@@ -92,7 +99,7 @@ def test_every_snippet_gives_records_for_its_template(folder, monkeypatch, reque
     scope = {"SourceConfig": SourceConfig, "Template": Template}
     exec(SNIPPETS[number], scope)
     source, template = scope["source"], scope["template"]
-    kinds = {"image": Image, "audio": Audio, "series": Series, "graph": Graph}
+    kinds = {"image": Image, "audio": Audio, "series": Series, "graph": Graph, "coord": Boxes}
     for split in ("train", "test"):
         found = build_source(source, split)
         record = found[len(found) - 1]

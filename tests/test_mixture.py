@@ -107,6 +107,25 @@ def test_resuming_is_exact_from_any_position(two_streams, before, after, elsewhe
     assert len(json.dumps(state)) < 200
 
 
+def test_reading_processes_give_the_same_batches_from_any_position():
+    moved = {"split": "train", "field": "image", "copies": 2, "shift": 0.1}
+    plain = make_config(streams=2)
+    digits = plain.sources["digits"]
+    digits = dataclasses.replace(digits, options={**digits.options, "augment": moved})
+    plain = dataclasses.replace(plain, sources={**plain.sources, "digits": digits})
+    want = take(stream(plain), 9)
+    data = dataclasses.replace(plain.data, workers=3, prefetch=2)
+    source = stream(dataclasses.replace(plain, data=data))
+    try:
+        assert same(take(source, 5), want[:5])
+        state = source.state()
+        take(source, 2)
+        source.restore(state)
+        assert same(take(source, 4), want[5:])
+    finally:
+        source.close()
+
+
 def test_two_processes_read_what_one_reads_and_one_takes_over():
     config = make_config(streams=4, window=30)
     one = stream(config)

@@ -215,6 +215,52 @@ def test_windows_of_one_long_series(tmp_path):
     assert train[0]["past"].freq == "h" and train[0]["past"].channels == 2
 
 
+def test_mixed_windows_go_on_from_their_past_and_stay_in_their_channel(tmp_path):
+    """Sums of straight lines are straight lines; channel y falls where x rises."""
+    lines = ["x,y", *(f"{i},{-i * i}" for i in range(1, 200))]
+    (tmp_path / "long.csv").write_text("\n".join(lines))
+    rule = {"past": 10, "future": 5, "each": True}
+    mix = {"split": "train", "copies": 3, "mix": 3, "fields": ["past", "future"], "same": "channel"}
+    plain = source("csv", tmp_path / "long.csv", "train", windows=rule, test_share=0.3)
+    more = source("csv", tmp_path / "long.csv", "train", windows=rule, test_share=0.3, augment=mix)
+    test = source("csv", tmp_path / "long.csv", "test", windows=rule, test_share=0.3, augment=mix)
+    assert len(more) == 3 * len(plain) and {r["channel"] for r in test} == {"x", "y"}
+    alone = summed = 0
+    for place, record in enumerate(more):
+        whole = np.concatenate([record[f].values[:, 0] for f in ("past", "future")])
+        first = plain[place % len(plain)]
+        if place < len(plain):
+            assert np.array_equal(record["past"].values, first["past"].values)
+            continue
+        assert record["channel"] == first["channel"]
+        bent = np.diff(whole, 2 if record["channel"] == "x" else 3)
+        assert np.abs(bent).max() < 1e-4 * np.abs(whole).max()
+        assert (whole > 0).all() if record["channel"] == "x" else (whole < 0).all()
+        ratio = record["past"].values / first["past"].values
+        alone, summed = alone + (np.ptp(ratio) < 1e-6), summed + (np.ptp(ratio) >= 1e-6)
+        assert np.array_equal(record["past"].values, more[place]["past"].values)
+    assert alone > len(plain) / 3 and summed > len(plain)  # a third of them have no partner
+
+
+@pytest.mark.parametrize(
+    "wrong, says",
+    [({"fields": ["then"]}, "no field of series 'then'"), ({"same": "when"}, "no plain field 'when'"),
+     ({"mix": 0}, "positive integers"), ({"shift": 0.1}, "want split, copies and mix")],
+)  # fmt: skip
+def test_a_wrong_mixing_rule_is_refused(tmp_path, wrong, says):
+    (tmp_path / "long.csv").write_text("\n".join(["x", *map(str, range(90))]))
+    rule = {"split": "train", "copies": 2, "mix": 2, "fields": ["past"], **wrong}
+    with pytest.raises(InputError, match=says):
+        source(
+            "csv",
+            tmp_path / "long.csv",
+            "train",
+            windows={"past": 5, "future": 2},
+            test_share=0.3,
+            augment=rule,
+        )
+
+
 @pytest.mark.skipif(
     "UNITOK_DATA" not in os.environ, reason="UNITOK_DATA names no folder of real data"
 )

@@ -79,6 +79,7 @@ class AudioTokenizer(BaseTokenizer):
         log: Any = print,
         speeds: Sequence[float] = (1.0,),
         emphasis: Sequence[float] | None = None,
+        spectral: float = 0.0,
         codes_per_frame: int = 4,
     ) -> Self:
         """A tokenizer fitted to `values`.
@@ -86,7 +87,8 @@ class AudioTokenizer(BaseTokenizer):
         speeds: each sound is also played at these speeds (2 is an octave higher and half as long), for
         voices that were not recorded. emphasis: weight of what is left after each level of shapes, as
         many as there are levels to fit; default: one level for each code of a frame but the first, the
-        last of them counting thrice. batch_size: stretches of 32 frames a step.
+        last of them counting thrice. spectral: weight of the distance of spectra beside the waveform's, at
+        the levels whose emphasis is 1 or more (see audio_spectral.py). batch_size: stretches of 32 frames a step.
         """
         from unitok.tokenizers import audio_fit
 
@@ -95,6 +97,7 @@ class AudioTokenizer(BaseTokenizer):
             [sound for value in values for sound in at_speeds(value, speeds)],
             levels=len(weights) + 1,
             emphasis=weights,
+            spectral=spectral,
             steps=steps,
             batch_size=batch_size,
             learning_rate=learning_rate,

@@ -150,8 +150,13 @@ def decode(params: Params, codes_GQ: Array, frame_G: Array) -> Array:
         for level, shapes_HN in enumerate(params["shapes"]):
             gain_GB = band_gains(params, codes_GQ[:, 0], level)
             x_GN = x_GN + signed(shapes_HN, codes_GQ[:, level + 1]) * (gain_GB @ IN_BAND.T)
-        noise_GN = jnp.asarray(NOISE)[frame_G % len(NOISE)]
-        return x_GN + noise_GN * (missing_rms(params, codes_GQ[:, 0], x_GN) @ IN_BAND.T)
+        return filled(params, codes_GQ[:, 0], x_GN, frame_G)
+
+
+def filled(params: Params, envelope_G: Array, x_GN: Array, frame_G: Array) -> Array:
+    """[G, N]: with noise of what the bands lack."""
+    noise_GN = jnp.asarray(NOISE)[frame_G % len(NOISE)]
+    return x_GN + noise_GN * (missing_rms(params, envelope_G, x_GN) @ IN_BAND.T)
 
 
 def missing_rms(params: Params, envelope_G: Array, x_GN: Array) -> Array:

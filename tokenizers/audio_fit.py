@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ import optax
 
 from unitok.errors import RunError
 from unitok.tokenizers import audio_codec as codec
+from unitok.tokenizers import audio_spectral
 from unitok.tokenizers.audio_grammar import CODES, FRAME
 from unitok.tokenizers.codec_fit import code_statistics
 from unitok.tokenizers.mdct import mdct
@@ -45,6 +47,7 @@ def fit(
     *,
     levels: int,
     emphasis: Sequence[float],
+    spectral: float,
     steps: int,
     batch_size: int,
     learning_rate: float,
@@ -53,7 +56,8 @@ def fit(
 ) -> dict[str, np.ndarray]:
     """Weights of `levels` codes a frame (half precision), fitted to `sounds`: float32 [T] of loudness 1.
 
-    batch_size: stretches of 32 frames a step. emphasis: weight of the error left after each level.
+    batch_size: stretches of 32 frames a step. emphasis: weight of the error left after each level. spectral:
+    weight of the spectral distance of what `decode` gives, after those levels whose emphasis is 1 or more.
     Raises RunError when the loss stops being finite, ValueRefused where there is nothing to hear.
     """
     rng = np.random.default_rng(seed)
@@ -70,11 +74,11 @@ def fit(
     learned = {name: params[name] for name in ("gains", "shapes")}
     use_SH = jnp.full((levels - 1, codec.SHAPES), batch_size * STRETCH / codec.SHAPES)
     carry = (learned, optimizer.init(learned), use_SH)
-    weight_S = jnp.asarray(emphasis, jnp.float32)
+    weights = Weights(tuple(emphasis), spectral)
     start = time.perf_counter()
     for step in range(steps):
         carry, metrics = _step(
-            optimizer, carry, params["envelopes"], weight_S, draw(tape, rng, batch_size),
+            optimizer, weights, carry, params["envelopes"], draw(tape, rng, batch_size),
             jax.random.fold_in(key, step), step,
         )  # fmt: skip
         if (step + 1) % max(1, steps // 10) == 0 or step + 1 == steps:
@@ -144,19 +148,27 @@ def _nearest(means_KB: np.ndarray, x_GB: np.ndarray) -> np.ndarray:
 # ---- a step --------------------------------------------------------------------------------------
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+@dataclass(frozen=True)
+class Weights:
+    """Of the terms of the loss: of the error left after each level [S], and of the spectrum."""
+
+    emphasis: tuple[float, ...]
+    spectral: float
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def _step(
     optimizer: Any,
+    weights: Weights,
     carry: Any,
     envelopes_KB: Array,
-    weight_S: Array,
     x_GN: Array,
     key: Array,
     step: int,
 ) -> tuple[Any, Any]:
     learned, moments, use_SH = carry
     value_and_grad = jax.value_and_grad(_objective, has_aux=True)
-    (loss, (left_S, codes_GQ)), gradient = value_and_grad(learned, envelopes_KB, weight_S, x_GN)
+    (loss, (left_S, codes_GQ)), gradient = value_and_grad(learned, envelopes_KB, weights, x_GN)
     updates, moments = optimizer.update(gradient, moments)
     learned = optax.apply_updates(learned, updates)
     chosen_SG = codes_GQ[:, 1:].T % codec.SHAPES
@@ -171,13 +183,14 @@ def _step(
 
 
 def _objective(
-    learned: Any, envelopes_KB: Array, weight_S: Array, x_GN: Array
+    learned: Any, envelopes_KB: Array, weights: Weights, x_GN: Array
 ) -> tuple[Array, Any]:
     """The error left after each level under the greedy choice, and its share of the power, [S]."""
     params = {"envelopes": envelopes_KB, **learned}
     fixed = jax.lax.stop_gradient(params)
     envelope_G = codec.nearest_envelope(envelopes_KB, x_GN)
     rest_GN, left, codes = x_GN, [], [envelope_G]
+    spectra = 0.0
     for level in range(len(learned["shapes"])):
         gain_GB = codec.band_gains(fixed, envelope_G, level)
         rest = jax.lax.stop_gradient(rest_GN)[:, None]
@@ -186,10 +199,17 @@ def _objective(
         rest_GN = rest_GN - codec.signed(learned["shapes"][level], code_G) * gain_GN
         left.append(jnp.sum(rest_GN**2, axis=1))
         codes.append(code_G)
+        if weights.spectral and weights.emphasis[level] >= 1:
+            made_GN, place_G = x_GN - rest_GN, jnp.arange(len(x_GN))
+            # the noise is heard, but nothing is learned from it: where a band lacks nothing it has no slope
+            noise_GN = codec.filled(fixed, envelope_G, made_GN, place_G) - made_GN
+            heard_GN = made_GN + jax.lax.stop_gradient(noise_GN)
+            spectra = spectra + audio_spectral.distance(x_GN, heard_GN, STRETCH)
     left_SG, power_G = jnp.stack(left), jnp.sum(x_GN**2, axis=1)
     weighted_S = jnp.mean(left_SG / jnp.sqrt(power_G + QUIET * FRAME), axis=1) / FRAME**0.5
     share_S = jnp.sum(left_SG, axis=1) / jnp.sum(power_G)
-    return jnp.sum(weight_S * weighted_S), (share_S, jnp.stack(codes, axis=1))
+    waveform = jnp.sum(jnp.asarray(weights.emphasis) * weighted_S)
+    return waveform + weights.spectral * spectra, (share_S, jnp.stack(codes, axis=1))
 
 
 def _revived(shapes_SHN: Array, use_SH: Array, key: Array) -> tuple[Array, Array]:

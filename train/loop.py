@@ -125,6 +125,7 @@ class Training:
                         self.checkpoints.wait()
                         raise Stopped(f"stopped: step {step} is saved; the same command goes on")
             finally:
+                self.stream.close()
                 recorder.close()
                 self.checkpoints.wait()
         runtime.barrier("unitok done")

@@ -30,7 +30,7 @@ FREE = ("dtype", "remat", "scan_layers", "dropout")
 STREAM = ("seed", "tokenizers", "sources", "tasks", "data")
 # Fields in them that training's examples do not hang on.
 UNREAD = {
-    "prefetch", "cache_dir", "about", "licence", "metrics", "yardstick", "shows", "held_out_templates",
+    "prefetch", "workers", "cache_dir", "about", "licence", "metrics", "yardstick", "shows", "held_out_templates",
     "eval_items", "eval_temperature", "eval_split",
 }  # fmt: skip
 

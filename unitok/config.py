@@ -190,9 +190,13 @@ class DataConfig:
     cache_dir: str | None = (
         None  # tokens of learned tokenizers, keyed by fingerprint; None: inside the workdir
     )
-    prefetch: int = 4
+    prefetch: int = 4  # batches read ahead
+    # processes that read ahead, each with a copy of the sources: as many as cores where an accelerator
+    # trains faster than one core tokenizes and packs (some 70,000 tokens a second); 0: two threads
+    workers: int = 0
 
     def __post_init__(self) -> None:
+        check(self.workers >= 0, "data.workers", f"want 0 or more, got {self.workers}")
         for name in ("batch_size", "window", "streams"):
             check(
                 getattr(self, name) > 0,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,9 +45,13 @@ class Field:
 
 @dataclass(frozen=True)
 class Codes:
-    """A value tokenized before (local codes int32 [n]); stands in a record where the value would."""
+    """A value tokenized before (local codes int32 [n]); stands in a record where the value would.
+
+    read: gives the value itself, for what is encoded given it (boxes in an image).
+    """
 
     ids: np.ndarray
+    read: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,10 @@ class Composer:
             vocabulary.block(name)
         self.tokenizers, self.vocabulary = dict(tokenizers), vocabulary
         self._text_ids = functools.lru_cache(maxsize=_TEXTS_KEPT)(self._tokenize_text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process needs to build the same; the texts kept do not go along."""
+        return Composer, (self.tokenizers, self.vocabulary)
 
     # ---- values to tokens -----------------------------------------------------------------
 
@@ -187,6 +195,8 @@ class Composer:
             context = (
                 None if field.context is None else self._value(field.context, record, template)
             )
+            if isinstance(context, Codes) and context.read is not None:
+                context = context.read()
             local_ids = tokenizer.encode(value, context=context, rng=rng)
         global_ids = self.vocabulary.to_global(field.modality, local_ids)
         return global_ids, np.asarray(tokenizer.positions(local_ids), np.int32)

@@ -4,7 +4,8 @@
 
 Data under $UNITOK_DATA: training clips (index 5 and up) of three speakers of FSDD, fold 1 of ESC-10, two
 music recordings; and 80 seconds of glides, tones and noises made here. Never fitted on: FSDD's speaker
-theo, LJSpeech, fold 2 of ESC-10, the two other recordings.
+theo, LJSpeech, fold 2 of ESC-10, the two other recordings. Licences: CC BY-SA 4.0 (FSDD, and so the
+weights), CC BY 3.0 (ESC-10, the music fitted on), public domain (LJSpeech).
 """
 
 import io

@@ -18,7 +18,7 @@ import numpy as np
 
 from unitok.data import archives, files
 from unitok.errors import InputError
-from unitok.values import Audio, Image, Series
+from unitok.values import Audio, Boxes, Image, Series
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,24 @@ def cropped(name: str, column: Column, box: Sequence[float]) -> Column:
 def _pixels(low: float, high: float, side: int) -> tuple[int, int]:
     first = min(round(low * side), side - 1)
     return first, max(round(high * side), first + 1)
+
+
+def scaled(name: str, column: Column, factor: Any) -> Column:
+    """Images (by the mean of the pixels that fall on one) and Boxes, `factor` times as large; at least one pixel."""
+    if not isinstance(factor, (int, float)) or isinstance(factor, bool) or not 0 < factor <= 1:
+        raise InputError(f"derive.{name}.scale: want a factor over 0 and up to 1, got {factor!r}")
+
+    def read(row: int) -> Image | Boxes:
+        value = column[row]
+        if isinstance(value, Boxes):
+            return Boxes(value.coords * factor, value.labels)
+        if not isinstance(value, Image):
+            raise InputError(
+                f"derive.{name}.scale: row {row} is a {type(value).__name__}; want an image or boxes"
+            )
+        return files.smaller(value, factor)
+
+    return Column(len(column), read)
 
 
 def taken(column: Column, rows: Sequence[int]) -> Column:

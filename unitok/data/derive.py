@@ -6,6 +6,10 @@
 "abstract": {"from": "sentences", "join": " "}           a list of strings as one
 "target": {"from": "targets", "pick": 0}                 one place of a list
 "image": {"from": "id", "file": "images/{}.png", "modality": "image"}   a file beside the data file
+"boxes": {"from": "cells", "boxes": "xyxy", "order": "xyxy", "label": "category"}  a list of objects as Boxes
+          (order xyxy, yxyx or xywh; if wanted "keep": [labels]), in reading order
+"small": {"from": "image", "scale": 0.25}                a picture, or the boxes in it, made smaller
+"cats": {"from": "boxes", "count": "cat"}                how many boxes bear a label (null: any)
 """
 
 from __future__ import annotations
@@ -13,12 +17,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unitok.data import columns
+from unitok.data import boxes, columns
 from unitok.data.columns import Column
 from unitok.errors import InputError
 from unitok.values import Graph, ValueRefused
 
-RULES = {"crop": (), "format": (), "join": (), "pick": (), "file": ("modality",)}
+RULES: dict[str, tuple[set[str], set[str]]] = {  # kind -> what it needs beside it, what it may have
+    "crop": (set(), set()),
+    "format": (set(), set()),
+    "join": (set(), set()),
+    "pick": (set(), set()),
+    "file": ({"modality"}, set()),
+    "boxes": ({"order", "label"}, {"keep"}),
+    "count": (set(), set()),
+    "scale": (set(), set()),
+}
 
 
 def derive(name: str, rule: Mapping[str, Any], old: Column, folder: str | None) -> Column:
@@ -26,20 +39,27 @@ def derive(name: str, rule: Mapping[str, Any], old: Column, folder: str | None) 
 
     Raises InputError naming the rule and the remedy.
     """
-    kinds = [kind for kind in RULES if kind in rule]
-    if len(kinds) != 1 or set(rule) != {"from", kinds[0], *RULES[kinds[0]]}:
+    kind = next((kind for kind in RULES if kind in rule), "")
+    needs, may = RULES.get(kind, (set(), set()))
+    if not kind or not needs <= set(rule) - {"from", kind} <= needs | may:
         raise InputError(
             f'source.options.derive.{name}: want a field or {{"from": field, ...}} with one of crop, format, '
-            "join, pick, or file and modality"
+            "join, pick, count, scale, file and modality, or boxes, order and label"
         )
-    kind, value = kinds[0], rule[kinds[0]]
+    value = rule[kind]
     if kind == "crop":
         return columns.cropped(name, old, value)
+    if kind == "scale":
+        return columns.scaled(name, old, value)
+    if kind == "count":
+        return boxes.counted(name, old, value)
     if old.plain is None:
         raise InputError(
             f"source.options.derive.{name}: {rule['from']} holds no text, number or list"
         )
     plain = old.plain
+    if kind == "boxes":
+        return boxes.from_lists(name, old, rule)
     if kind == "format":
         if value != "smiles":
             raise InputError(f"source.options.derive.{name}: format {value!r}; there is smiles")

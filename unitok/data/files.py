@@ -129,6 +129,18 @@ def _decode_image(file: str | IO[bytes], path: str | Path) -> Image:
         raise InputError(f"{path}: damaged picture ({_short(error)}); export it again") from None
 
 
+def smaller(value: Image, factor: float) -> Image:
+    """The picture `factor` (up to 1) times as large, at least a pixel; each one the mean of those it covers."""
+    from PIL import Image as Pillow
+
+    height, width = (max(1, round(side * factor)) for side in value.pixels.shape[:2])
+    planes = [
+        np.asarray(Pillow.fromarray(plane).resize((width, height), Pillow.Resampling.BOX))
+        for plane in np.moveaxis(value.pixels, 2, 0)
+    ]
+    return Image(np.stack(planes, axis=2))
+
+
 def _eight_bits(picture: Any) -> np.ndarray:
     if picture.mode.startswith("I"):  # 16 bit grey
         deep = np.asarray(picture, np.float32)

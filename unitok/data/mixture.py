@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import functools
 import math
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import grain
+import jax
 import numpy as np
+from absl import flags
 
 from unitok.config import Config, ConfigError
 from unitok.data import packing
@@ -133,13 +136,20 @@ class Plan:
 
 
 class Stream:
-    """An endless iterator of numpy Batches: this process' rows. Reads ahead in threads."""
+    """An endless iterator of numpy Batches: this process' rows. Reads ahead in threads, or in processes of
+    its own (`workers`): the batches are the same. `close` ends those."""
 
     def __init__(
-        self, plan: Plan, mixture: Mixture, local: range, rows_per_stream: int, prefetch: int
+        self,
+        plan: Plan,
+        mixture: Mixture,
+        local: range,
+        rows_per_stream: int,
+        prefetch: int,
+        workers: int = 0,
     ) -> None:
         self._plan, self._mixture, self._local = plan, mixture, local
-        self._rows, self._prefetch = rows_per_stream, prefetch
+        self._rows, self._prefetch, self._workers = rows_per_stream, prefetch, workers
         self._batches = 0
         self._reader: Iterator[dict[str, Any]] | None = None
         self._held: list[dict[str, Any]] = []
@@ -184,9 +194,24 @@ class Stream:
         windows = Windows(self._plan, self._mixture, self._local, window)
         per_window = self._plan.rows // self._rows
         ahead = max(1, math.ceil(self._prefetch / per_window)) * len(self._local)
+        each = math.ceil(ahead / max(1, self._workers))  # windows ahead in one process
         # more threads than two only take turns at the interpreter's lock
-        options = grain.ReadOptions(num_threads=min(ahead, 2), prefetch_buffer_size=ahead)
-        return iter(grain.MapDataset.source(windows).to_iter_dataset(options))
+        options = grain.ReadOptions(num_threads=min(each, 2), prefetch_buffer_size=each)
+        dataset = grain.MapDataset.source(windows).to_iter_dataset(options)
+        if self._workers:
+            if (
+                not flags.FLAGS.is_parsed()
+            ):  # grain asks its own, which only absl's main would parse
+                flags.FLAGS.mark_as_parsed()
+            processes = grain.MultiprocessingOptions(self._workers, per_worker_buffer_size=each)
+            dataset = dataset.mp_prefetch(processes, worker_init_fn=_begin_worker)
+        return iter(dataset)
+
+    def close(self) -> None:
+        """End the processes that read ahead; the next batch starts them again."""
+        if self._reader is not None and self._workers:
+            self._reader.close()  # type: ignore[attr-defined]
+        self._reader, self._held = None, []
 
     # ---- position and statistics ----------------------------------------------------------
 
@@ -207,7 +232,8 @@ class Stream:
         batches = state.get("batches")
         if not isinstance(batches, int) or batches < 0:
             raise InputError(f"data position: want a number of batches, got {batches!r}")
-        self._batches, self._reader, self._held = batches, None, []
+        self.close()
+        self._batches = batches
 
     def _shape_state(self) -> dict[str, Any]:
         plan = self._plan
@@ -221,6 +247,14 @@ class Stream:
             "examples": dict(zip(self._names, self._examples.tolist())),
             "dropped": dict(zip(self._names, self._dropped.tolist())),
         }
+
+
+def _begin_worker(index: int, count: int) -> None:
+    """A reading process leaves the accelerator to the one that trains, and ends when that one says so:
+    a signal to stop goes to the whole group, and the trainer needs its batches until it has saved."""
+    jax.config.update("jax_platforms", "cpu")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def build_stream(
@@ -258,7 +292,8 @@ def build_stream(
     plan = make_plan(config, mixture, lengths)
     share = data.streams // process_count
     local = range(process_index * share, (process_index + 1) * share)
-    return Stream(plan, mixture, local, data.batch_size // data.streams, data.prefetch)
+    workers = data.workers if split == "train" else 0  # validation reads the same few batches again
+    return Stream(plan, mixture, local, data.batch_size // data.streams, data.prefetch, workers)
 
 
 def build_mixture(config: Config, composer: Composer, split: str, folder: Path | None) -> Mixture:

@@ -18,7 +18,8 @@ options every kind takes:
     split       {name: [from, to]}: shares of the records, or {name: {"field": f, "in": [...]}} or
                 {name: {"field": f, "from": a, "to": b}} (a <= value < b); or test_share: 0.2. Where the
                 format has no splits of its own and none is given: train [0, 0.9], test [0.9, 1]
-    rows        a file of record numbers, one a line; its path holds {split}
+    rows        a file of record numbers, one a line, whose path holds {split}; or {"file", "field"}: of a
+                field's values, see `splits.listed`
     of          which of the data's own splits `split` divides, where it has some: train
     seed        of the random order that the shares are cut from; null: the file's order
     stratify    a field whose values each split holds in equal proportion
@@ -28,7 +29,7 @@ options every kind takes:
     fields      {new name: name in the file}: keep these only
     modalities  {field: modality}: how arrays, or files named by a column, become values
     derive      {new field: rule}, see `derive.py`
-    augment     records of one split again with their images moved, see `augment.py`
+    augment     records of one split again with their images, and boxes, moved, see `augment.py`
     windows     one long series becomes records of fields past and future, see `windows.py`; shares are
                 then cut along time
 """
@@ -132,7 +133,7 @@ def build_source(config: SourceConfig, split: str) -> Source:
         # the fields that splits go by may be ones that the records leave out
         by = {**loaded.columns, **fields} if not options.get("explode") else fields
         if listed:
-            rows = splits.listed(listed, split, total)
+            rows = splits.listed(listed, split, by, total)
         else:
             rows = splits.cut(by, total, shares[split], options) if cut else np.arange(total)
     rows = splits.limit(rows, options.get("limit"), options.get("seed", 0))

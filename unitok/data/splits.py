@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,13 +84,50 @@ def _classes(fields: Mapping[str, Column], name: str, option: str) -> np.ndarray
     return np.unique([str(value) for value in column.plain], return_inverse=True)[1]
 
 
-def listed(path: str, split: str, total: int) -> np.ndarray:
-    """The record numbers in the file `path`, in its order."""
-    file = limits.expand(str(path).replace("{split}", split))
-    words = limits.read_text(file).split()
-    if not all(word.isascii() and word.isdigit() and int(word) < total for word in words):
-        raise InputError(f"{file}: want record numbers of 0 to {total - 1}, one a line")
-    return np.array([int(word) for word in words], np.int64)
+def listed(rule: Any, split: str, fields: Mapping[str, Column], total: int) -> np.ndarray:
+    """The records that a file lists, in its order: by number, or by the value of a field.
+
+    rule: a path, or {"file": path, "field": name}; `{split}` in a path stands for the split. A .json file
+    without it holds {split: [...]}, others one number or value a line. A value may leave out the suffix of
+    a file's name, as Pascal VOC does. Raises InputError for what is not there, or is twice.
+    """
+    rule = rule if isinstance(rule, Mapping) else {"file": rule}
+    if not set(rule) <= {"file", "field"} or not isinstance(rule.get("file"), str):
+        raise InputError(
+            f'source.options.rows: want a path, or {{"file": path, "field": name}}, got {rule!r}'
+        )
+    file = limits.expand(rule["file"].replace("{split}", split))
+    words = _in_json(file, split) if file.endswith(".json") else limits.read_text(file).split()
+    if "field" not in rule:
+        if not all(word.isascii() and word.isdigit() and int(word) < total for word in words):
+            raise InputError(f"{file}: want record numbers of 0 to {total - 1}, one a line")
+        return np.array([int(word) for word in words], np.int64)
+    column = fields.get(rule["field"])
+    if column is None or column.plain is None:
+        raise InputError(f"source.options.rows: no field of labels {rule['field']!r}")
+    place: dict[str, int | None] = {}
+    for row, value in enumerate(column.plain):
+        for word in {str(value), os.path.splitext(str(value))[0]}:
+            place[word] = None if word in place else row  # None: several
+    rows = [place.get(word) for word in words]
+    if None in rows:
+        word = words[rows.index(None)]
+        many = "several records" if word in place else "no record"
+        raise InputError(f"{file}: {many} with {rule['field']} {word!r}")
+    return np.array(rows, np.int64)
+
+
+def _in_json(file: str, split: str) -> list[str]:
+    try:
+        content = json.loads(limits.read_text(file))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: no JSON ({str(error)[:80]})") from None
+    there = content if isinstance(content, dict) else {}
+    if not isinstance(there.get(split), list):
+        raise InputError(
+            f"{file}: no list of split {split!r}; there are {', '.join(there) or 'none'}"
+        )
+    return [str(word) for word in there[split]]
 
 
 def limit(rows: np.ndarray, most: Any, seed: Any) -> np.ndarray:

@@ -193,8 +193,8 @@ def read_jsonl(path: str, options: Mapping[str, Any], split: str | None) -> Load
 
 
 def read_json(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
-    """A list of objects, or an object of objects (its keys are field `key`); or a list of lists, whose
-    places options.columns names."""
+    """A list of objects, or an object of objects (its keys are field `key`), or of anything else (fields `key`
+    and `value`); or a list of lists, whose places options.columns names."""
     names = options.get("columns")
 
     def read(file: Path) -> Rows:
@@ -204,7 +204,7 @@ def read_json(path: str, options: Mapping[str, Any], split: str | None) -> Loade
             raise InputError(f"{file}: no JSON ({str(error)[:80]})") from None
         if isinstance(content, dict):
             content = [
-                {**row, "key": key} if isinstance(row, dict) else row
+                {**(row if isinstance(row, dict) else {"value": row}), "key": key}
                 for key, row in content.items()
             ]
         if not isinstance(content, list):

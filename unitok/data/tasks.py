@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ class Task:
         template = templates[rng.integers(len(templates))]
         record: Mapping[str, Any] = self.source[index]
         if self._tables:
-            record = _Tokenized(record, {n: Codes(t[index]) for n, t in self._tables.items()})
+            whole = {n: functools.partial(record.__getitem__, n) for n in self._tables}
+            codes = {n: Codes(table[index], whole[n]) for n, table in self._tables.items()}
+            record = _Tokenized(record, codes)
         try:
             order = rng if self.config.random_order else None
             inputs, targets, modality = self.composer.pair(template, record, rng=order)

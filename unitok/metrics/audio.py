@@ -73,11 +73,11 @@ def stoi(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
 
 
 @lru_cache(maxsize=8)
-def mel_filters(rate: int) -> np.ndarray:
+def mel_filters(rate: int, n_fft: int = N_FFT, bands: int = MELS) -> np.ndarray:
     """Triangular filters [M, F], equally spaced on the HTK mel scale from 0 to rate / 2, peak 1."""
     mel = lambda hertz: 2595 * np.log10(1 + hertz / 700)  # noqa: E731
-    edges = 700 * (10 ** (np.linspace(0, mel(rate / 2), MELS + 2) / 2595) - 1)
-    bins = np.linspace(0, rate / 2, N_FFT // 2 + 1)
+    edges = 700 * (10 ** (np.linspace(0, mel(rate / 2), bands + 2) / 2595) - 1)
+    bins = np.linspace(0, rate / 2, n_fft // 2 + 1)
     rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
     return np.maximum(0, np.minimum(rise, fall))
