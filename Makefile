@@ -16,7 +16,7 @@ demo: $(VENV)/.base
 test: $(VENV)/.test
 	$(BIN)/pytest -n auto -m "not slow" $(ARGS)
 
-test-all: $(VENV)/.test
+test-all: $(VENV)/.test-serve
 	$(BIN)/pytest -n auto $(ARGS)
 
 lint: $(VENV)/.lint
@@ -45,6 +45,10 @@ $(VENV)/.base: pyproject.toml
 
 $(VENV)/.test: $(VENV)/.base
 	$(BIN)/pip install --quiet -e '.[test]'
+	touch $@
+
+$(VENV)/.test-serve: $(VENV)/.base
+	$(BIN)/pip install --quiet -e '.[test-serve]'
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.base

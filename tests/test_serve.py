@@ -180,50 +180,105 @@ def test_uploads_are_limited_and_files_of_the_machine_are_not_served(address):
 # ---- in a browser -------------------------------------------------------------------------------
 
 
-def test_the_page_in_chromium(address, tmp_path):
-    """Asks for two pictures as a person would, wide and narrow; nothing is fetched from elsewhere."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    foreign: list[str] = []
-    errors: list[str] = []
-    write_file(PICTURE, tmp_path / "seven.png")
-    with playwright.sync_playwright() as play:
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=options)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
+class Browser:
+    """The page as a person uses it; what it fetches from elsewhere and what breaks in it is kept."""
+
+    def __init__(self, page, address):
+        self.page, self.foreign, self.errors = page, [], []
         local = (address, "data:", "blob:", address.replace("http", "ws"))
-        page.on("request", lambda r: r.url.startswith(local) or foreign.append(r.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda r: r.url.startswith(local) or self.foreign.append(r.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(address, timeout=120_000)
-        prompt = page.get_by_label("Prompt").first
-        prompt.wait_for(timeout=120_000)
-        prompt.fill("draw")
+        page.get_by_label("Prompt").first.wait_for(timeout=120_000)
+        page.get_by_text("More", exact=True).click()
+
+    def give(self, place, file):
+        """A file into the page's input of that place: picture, sound, series."""
+        with self.page.expect_response(
+            lambda r: re.search(r"/upload(\?|$)", r.url), timeout=120_000
+        ):
+            self.page.locator("input[type=file]").nth(place).set_input_files(str(file))
+
+    def ask(self, prompt, to, constraints, samples=1):
+        """The answer's cards, once there are as many as asked for, of this prompt."""
+        page = self.page
+        page.get_by_label("Prompt").first.fill(prompt)
         target = page.get_by_label("Answer with")
         target.click()
-        target.fill("image")
+        target.fill(to)
         target.press("Enter")
-        page.locator("input[type=file]").first.set_input_files(str(tmp_path / "seven.png"))
-        page.get_by_label("number input for Samples").fill("2")
-        page.get_by_text("More", exact=True).click()
-        page.get_by_label("Constraints").fill(GEOMETRY)
+        page.get_by_label("number input for Samples").fill(str(samples))
+        page.get_by_label("Constraints").fill(constraints)
         page.get_by_role("button", name="Generate").click()
-        page.locator("#answer .answer").nth(1).wait_for(timeout=120_000)
-        sides = page.locator("#answer .answer img").evaluate_all(
-            "images => images.map(i => [i.naturalWidth, i.naturalHeight, i.getBoundingClientRect().top])"
-        )
-        assert [side[:2] for side in sides] == [[8, 8], [8, 8]]
-        assert sides[0][2] == sides[1][2], "two samples stand side by side"
-        page.locator("#answer summary").first.click()
-        colours = page.locator("#answer .tokens span").evaluate_all(
-            "spans => [...new Set(spans.map(s => getComputedStyle(s).backgroundColor))]"
-        )
-        assert len(colours) == 2, "the image's colour and that of special ids"
-        page.set_viewport_size({"width": 390, "height": 844})
-        page.wait_for_timeout(300)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        browser.close()
-    assert not foreign and not errors
+        words = max(re.split(r"\{\w+\}", prompt), key=len).strip()
+        page.locator("#answer .asked", has_text=words).wait_for(timeout=120_000)
+        cards = page.locator("#answer .answer")
+        assert cards.count() == samples
+        return cards
+
+
+@pytest.fixture
+def browser(address):
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `test-serve`")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as play:
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []
+        started = play.chromium.launch(executable_path=CHROMIUM, args=options)
+        used = Browser(started.new_page(viewport={"width": 1280, "height": 900}), address)
+        yield used
+        started.close()
+    assert not used.foreign and not used.errors
+
+
+def test_pictures_in_chromium(browser, tmp_path):
+    """Two pictures side by side, wide and narrow, and the tokens' colours."""
+    write_file(PICTURE, tmp_path / "seven.png")
+    browser.give(0, tmp_path / "seven.png")
+    cards = browser.ask("draw", "image", GEOMETRY, samples=2)
+    sides = cards.locator("img").evaluate_all(
+        "images => images.map(i => [i.naturalWidth, i.naturalHeight, i.getBoundingClientRect().top])"
+    )
+    assert [side[:2] for side in sides] == [[8, 8], [8, 8]]
+    assert sides[0][2] == sides[1][2], "two samples stand side by side"
+    cards.locator("summary").first.click()
+    colours = cards.locator(".tokens span").evaluate_all(
+        "spans => [...new Set(spans.map(s => getComputedStyle(s).backgroundColor))]"
+    )
+    assert len(colours) == 2, "the image's colour and that of special ids"
+    browser.page.set_viewport_size({"width": 390, "height": 844})
+    browser.page.wait_for_timeout(300)
+    assert browser.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_text_sound_series_and_graphs_in_chromium(browser, tmp_path):
+    """Given as files and as text, asked for one after another: read, heard, plotted and drawn."""
+    said = browser.ask("yes or no?", "text", '{"choices": ["yes", "no"]}')
+    assert said.locator(".text").inner_text() in ("yes", "no")
+
+    write_file(Series(np.sin(np.arange(20.0))), tmp_path / "past.csv")
+    write_file(Audio(np.sin(np.arange(1600) / 5).astype(np.float32) / 2, 16000), tmp_path / "a.wav")
+    browser.give(2, tmp_path / "past.csv")  # what has been given leaves the page's empty places
+    browser.give(1, tmp_path / "a.wav")
+    heard = browser.ask("an echo of {audio}", "audio", '{"length": 1600}').locator("audio")
+    browser.page.wait_for_function("document.querySelector('#answer audio').readyState > 0")
+    assert heard.evaluate("sound => sound.duration") == pytest.approx(0.1, abs=0.001)
+
+    ahead = browser.ask("{series} goes on", "series@series", '{"length": 9}')
+    assert "9 steps of 1 channels" in ahead.inner_text()
+    lines = ahead.locator("svg .line")
+    assert lines.count() == 2, "what was given and what follows"
+    assert all(lines.nth(i).bounding_box()["width"] > 10 for i in range(2))
+
+    browser.page.get_by_label("{graph}: an edge list").fill("0 1\n1 2")
+    browser.page.get_by_label("Temperature").fill("10")  # random weights, colder, draw empty graphs
+    drawn = browser.ask("like {graph}", "graph", '{"directed": true}', samples=16)
+    sizes = []
+    for card in drawn.all():
+        said = re.findall(r"(\d+) nodes, (\d+) edges", card.inner_text())[0]
+        sizes.append(tuple(map(int, said)))
+        assert (card.locator("svg .node").count(), card.locator("svg .edge").count()) == sizes[-1]
+    assert max(sizes) > (3, 1)
 
 
 def test_serve_says_what_is_missing(capsys, tmp_path):
