@@ -27,7 +27,7 @@ SEEDS = st.integers(0, 10_000)
 # ---- boxes -------------------------------------------------------------------------------------
 
 
-def random_scene(rng: np.random.Generator) -> tuple[Detections, Detections]:
+def random_scene(rng: np.random.Generator, least: int = 1) -> tuple[Detections, Detections]:
     """Boxes of three kinds, and guesses: some near, some mislabelled, some of nothing; with scores."""
 
     def boxes(count: int) -> tuple[np.ndarray, list[str]]:
@@ -35,7 +35,7 @@ def random_scene(rng: np.random.Generator) -> tuple[Detections, Detections]:
         coords = np.concatenate([low, low + rng.uniform(10, 40, (count, 2))], axis=1)
         return coords, rng.choice(["cat", "dog", "owl"], count).tolist()
 
-    coords, labels = boxes(int(rng.integers(1, 6)))
+    coords, labels = boxes(int(rng.integers(least, 6)))
     near = coords + rng.uniform(-4, 4, coords.shape)
     named = [name if rng.random() < 0.8 else "dog" for name in labels]
     extra, other = boxes(int(rng.integers(0, 4)))
@@ -80,7 +80,7 @@ def coco_precision(scenes: list[tuple[Detections, Detections]]) -> np.ndarray:
 @given(SEEDS)
 def test_average_precision_agrees_with_coco(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    scenes = [random_scene(rng) for _ in range(5)]
+    scenes = [random_scene(rng), *(random_scene(rng, least=0) for _ in range(4))]
     matched = [detection.match(truth, found) for truth, found in scenes]
     expected = coco_precision(scenes)
     found = detection.average_precision(matched)

@@ -66,7 +66,9 @@ def match(
     for row, threshold in zip(hits, thresholds):
         free = np.ones(len(truth.labels), bool)
         for i, label in enumerate(labels):
-            mine = np.where(free & [name == label for name in truth.labels], overlap[i], -1)
+            mine = np.where(
+                free & np.array([name == label for name in truth.labels], bool), overlap[i], -1
+            )
             best = int(mine.argmax()) if len(mine) else 0
             if len(mine) and mine[best] >= threshold - 1e-9:
                 row[i], free[best] = True, False
