@@ -23,7 +23,7 @@ from typing import Any
 # both libraries on one device: neither may take it all
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.45")
 
-import numpy as np  # noqa: E402
+import numpy as np
 
 BATCH, S, T, VOCABULARY, HEAD = 64, 512, 128, 32_000, 64
 SHAPE = {"d_model": 512, "d_ff": 2048, "num_heads": 8, "num_layers": 6}

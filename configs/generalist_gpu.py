@@ -1,9 +1,17 @@
-"""`generalist.py` for one GPU: 27 million parameters, the same tasks, weighed for some eighty times the tokens.
+"""`generalist.py` for one GPU: 27 million parameters, the same tasks, weighed for some ten times the tokens.
 
     UNITOK_DATA=DIR python train/main.py --config=configs/generalist_gpu.py
 
 What differs besides size: small sets weigh less, as they are seen tens of times anyway; ETTh1 shows 336 hours of
 past, as DLinear's published score has, and its windows are mixed (TSMixup), as its year of training is soon known by heart.
+
+Cost: 6.4 minutes of training on one H100 (80 GB) with 16 cores, 1.4 million useful tokens a second at best and 0.93
+million on average, an evaluation on the same card for most of the time. That was of 8,878 of 9,519 steps, in two goes,
+359 million tokens. Result, 500 items a task at the most: above their trivial baselines all but exchange-rate (MSE 0.108;
+repeat-last 0.098) and SciTLDR (ROUGE-L 9.0 %, one sentence for all 8.9 %), among them garments 88.8 %, questions about
+pictures 99.6 %, UCR 82.4 %, PTC 67.6 %, ESOL RMSE 0.76, QM9 98.2 % written and 83.8 % built, ETTh1 MSE 0.528
+(repeat-last 1.26, seasonal naive 0.511). Small text sets were learned by heart: loss on unseen text was least after
+2,000 steps, on unseen speech at the first look. The whole table is in the README.
 """
 
 import dataclasses
@@ -32,7 +40,7 @@ def get_config() -> Config:
     return dataclasses.replace(
         base,
         name="generalist_gpu",
-        steps=6000,
+        steps=9519,
         sources={**base.sources, "etth1": longer(base.sources["etth1"], past=336)},
         tasks={
             name: dataclasses.replace(task, weight=WEIGHTS[name])

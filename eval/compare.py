@@ -20,7 +20,7 @@ import numpy as np
 
 from unitok.config_cli import differences
 from unitok.errors import InputError
-from unitok.eval import report
+from unitok.eval import report, side_by_side
 from unitok.eval.probes import findings
 from unitok.metrics import bootstrap
 from unitok.run import Run, read_run, write_json, write_text
@@ -130,7 +130,7 @@ def compare(found: Sequence[Evaluated]) -> list[dict[str, Any]]:
 
 
 def _scores(one: Evaluated) -> list[tuple[str, str, dict[str, Any]]]:
-    """(task, name, metric) of tasks' scores, of bits a token, of probes' scores."""
+    """(task, name, metric) of tasks' scores, of bits a token, of all tasks' likelihood, of probes' scores."""
     out = []
     for task, result in one.of_tasks.items():
         out += [(task, m["name"], {**m, "of": result.get("of")}) for m in result["metrics"]]
@@ -140,6 +140,12 @@ def _scores(one: Evaluated) -> list[tuple[str, str, dict[str, Any]]]:
                 "items": result["items"], "baseline": {"name": "unigram", "value": b["unigram"]},
             }  # fmt: skip
             out.append((task, f"bits / token, {modality}", plain))
+    for modality, b in one.results["likelihood"].items():
+        plain = {
+            "value": b["value"], "low": b["low"], "high": b["high"], "unit": "nats", "parts": None,
+            "items": b["items"], "baseline": {"name": "unigram", "value": b["unigram"]},
+        }  # fmt: skip
+        out.append(("all tasks", f"NLL / token, {modality}", plain))
     for probe, section in one.results.get("probes", {}).items():
         for task, result in section["tasks"].items():
             out += [(task, f"{probe}: {m['name']}", m) for m in result["metrics"]]
@@ -179,6 +185,8 @@ def render(found: Sequence[Evaluated], rows: Sequence[Mapping[str, Any]]) -> str
     return report.environment().get_template("compare.html").render(
         found=found, rows=grouped, spans=spans, curves=curves, fields=_fields(found),
         shown=findings.shown, difference=difference,
+        calibration=side_by_side.calibration([e.name for e in found], [e.results for e in found]),
+        samples=side_by_side.samples([e.of_tasks for e in found]),
     )  # fmt: skip
 
 

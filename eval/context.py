@@ -46,6 +46,7 @@ LOWER = frozenset(
         "degree_mmd",
         "wl_mmd",
         "bits",
+        "bits_per_byte",
         "calibration",
     ]
 )  # metrics that are better when lower
@@ -295,20 +296,3 @@ def metric(
         "bound": named(bound), "yardstick": None, "note": note,
         "parts": None if estimate.parts is None else estimate.parts.tolist(),
     }  # fmt: skip
-
-
-def plain_metric(
-    name: str,
-    value: float,
-    items: int,
-    unit: str,
-    note: str = "",
-    baseline: tuple[str, float] | None = None,
-    bound: tuple[str, float] | None = None,
-    *,
-    key: str = "",
-) -> dict[str, Any]:
-    """A score without an interval."""
-    point = bootstrap.Estimate(float(value), 0.0, 0.0, items)
-    found = metric(name, point, unit, baseline, bound, note, key=key)
-    return {**found, "low": None, "high": None}

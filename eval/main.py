@@ -48,6 +48,9 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--out", metavar="DIR", help="where to write (default: DIR/report)")
     parser.add_argument("--items", type=int, metavar="N", help="at most so many items a task")
+    parser.add_argument(
+        "--samples", type=int, default=20, metavar="N", help="of each forecast (default 20)"
+    )
     parser.add_argument("--step", type=int, metavar="N", help="this step (default: the newest)")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
     parser.add_argument(
@@ -59,13 +62,19 @@ def main(argv: list[str]) -> int:
     flags = parser.parse_args(argv)
     if flags.items is not None and flags.items < 1:
         raise InputError(f"--items: want a positive number, got {flags.items}")
+    if flags.samples < 1:
+        raise InputError(f"--samples: want a positive number, got {flags.samples}")
     if (flags.temperature or 0) < 0 or (flags.guidance is not None and flags.guidance < 0):
         raise InputError("--temperature and --guidance: want 0 or more")
     from unitok.eval import compare, runner
     from unitok.eval.context import Settings
 
     settings = Settings(
-        items=flags.items, seed=flags.seed, temperature=flags.temperature, guidance=flags.guidance
+        items=flags.items,
+        seed=flags.seed,
+        samples=flags.samples,
+        temperature=flags.temperature,
+        guidance=flags.guidance,
     )
     tasks, probes = _listed(flags.tasks), _listed(flags.probes)
     checkpoints = _listed(flags.checkpoint) or []

@@ -213,6 +213,14 @@ def _tasks(results: Mapping[str, Any]) -> str:
 
 def _uncertainty(results: Mapping[str, Any]) -> str:
     rows = [
+        [
+            "Likelihood", "all tasks", f"NLL a token, {name}", score(b["value"], "nats"),
+            f"{b['low']:.2f} to {b['high']:.2f}", f"{score(b['unigram'], 'nats')} (unigram)", "–",
+            f"{b['items']:,}",
+        ]
+        for name, b in results.get("likelihood", {}).items()
+    ]  # fmt: skip
+    rows += [
         [section["title"], task, m["name"], *_cells(m)]
         for section in results.get("probes", {}).values()
         for task, found in section["tasks"].items()

@@ -45,6 +45,7 @@ def render(
             groups=grouped(tasks),
             rows={name: metric_rows(task["metrics"]) for name, task in tasks.items()},
             probes=results.get("probes", {}),
+            likelihood=results.get("likelihood", {}),
             headline=headline(tasks),
             unfolded=len(tasks) <= UNFOLDED,
             panels=panels,
@@ -247,6 +248,11 @@ def lines(results: Mapping[str, Any]) -> list[str]:
                     name_of = m[side].get("name") or m[side]["source"]
                     text += f"; {name_of} {score(m[side]['value'], m['unit'])}"
             out.append(f"{text}; {m['items']} items")
+    for name, b in results.get("likelihood", {}).items():
+        out.append(
+            f"all tasks: NLL of {name} {b['value']:.3f} nats / token ({b['low']:.3f} to {b['high']:.3f}); "
+            f"unigram {b['unigram']:.3f}; {b['tokens']} tokens"
+        )
     for name, t in results["tokenizers"].items():
         out.append(f"tokenizer {name}: {t['fidelity']} at {t['rate']}")
     return out

@@ -21,10 +21,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from unitok.config import to_dict
+from unitok.config import SourceConfig, to_dict
 from unitok.errors import InputError
 from unitok.eval import fidelity, model_card, report, scorers
-from unitok.eval.bits import bits, score_bits
+from unitok.eval.bits import bits, by_modality, score_bits
 from unitok.eval.context import Say, Settings, TaskContext
 from unitok.eval.kept import FORMAT, digest, kept
 from unitok.eval.probes import registry as probing
@@ -85,6 +85,7 @@ def evaluate(
             return evaluate_task(task, judges)
 
         results["tasks"][task.name] = kept(file, _identity(task, weights), scored)
+    results["likelihood"] = by_modality(results["tasks"], settings.seed)
     identity_of = lambda task: _identity(task, weights)  # noqa: E731
     scores_of = lambda task: evaluate_task(task, judges)  # noqa: E731
     results["probes"] = probing.run_all(contexts, probes, folder, identity_of, kept, scores_of)
@@ -117,7 +118,7 @@ def evaluate_task(task: TaskContext, judges: dict[Any, Any] | None = None) -> di
         "split": task.config.eval_split,
         "items": len(task.items),
         "of": digest(
-            to_dict(task.run.config.sources[task.config.source]), task.config.eval_split, task.items
+            _data(task.run.config.sources[task.config.source]), task.config.eval_split, task.items
         ),
         "available": len(task.test),
         "objective": task.kind,
@@ -148,7 +149,7 @@ def _tokenizers(contexts: Sequence[TaskContext], folder: Path) -> dict[str, Any]
             identity = (
                 tokenizer.fingerprint,
                 task.config.source,
-                to_dict(task.run.config.sources[task.config.source]),
+                _data(task.run.config.sources[task.config.source]),
                 len(task.items),
                 task.settings.seed,
             )
@@ -191,6 +192,9 @@ def _command(
     """That evaluates the same again."""
     words = [f"python eval/main.py --checkpoint={run.path.name} --seed={settings.seed}"]
     words += [f"--items={settings.items}"] if settings.items else []
+    for name in ("samples", "temperature", "guidance"):
+        value = getattr(settings, name)
+        words += [f"--{name}={value:g}"] if value != getattr(Settings, name) else []
     words += [f"--tasks={','.join(tasks)}"] if tasks else []
     words += [f"--probes={','.join(probes)}"] if probes is not None else []
     return " ".join(words)
@@ -211,11 +215,15 @@ def _names(run: Run, tasks: Sequence[str] | None) -> list[str]:
 def _identity(task: TaskContext, weights: str) -> str:
     """Of everything a task's result depends on: the weights, the task, its data set, how it is evaluated."""
     config = task.run.config
-    source = to_dict(config.sources[task.config.source])
     return digest(
         weights, task.run.vocabulary.fingerprint, to_dict(config.model), to_dict(task.config),
-        source, dataclasses.asdict(task.settings),
+        _data(config.sources[task.config.source]), dataclasses.asdict(task.settings),
     )  # fmt: skip
+
+
+def _data(source: SourceConfig) -> dict[str, Any]:
+    """What its records are a function of: not what is said about them."""
+    return {k: v for k, v in to_dict(source).items() if k not in ("about", "licence")}
 
 
 def _weights_digest(predictor: Predictor) -> str:

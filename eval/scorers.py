@@ -36,7 +36,7 @@ class Scorer:
     score: Callable[[TaskContext, Judges], dict[str, Any]] | None
 
 
-BITS = Scorer(frozenset(["bits"]), None)
+BITS = Scorer(frozenset(["bits", "bits_per_byte"]), None)
 BY_TARGET = {
     "image": Scorer(scores_image.NAMES, lambda task, _: scores_image.score_pixels(task)),
     "series": Scorer(scores_series.NAMES, lambda task, _: scores_series.score_series(task)),
@@ -56,6 +56,11 @@ def choose(task: TaskContext) -> Scorer:
     wanted = set(task.config.metrics)
     _check_shows(task)
     scorer = _choose(task, wanted)
+    if scorer is BITS and "bits_per_byte" in wanted and task.target_modality != TEXT:
+        raise InputError(
+            f"tasks.{task.name}.metrics: 'bits_per_byte' is of text, and the targets are "
+            f"{task.target_modality or 'mixed'}; use 'bits'"
+        )
     for name in task.config.metrics:
         if name not in scorer.names | {"bits"}:
             near = difflib.get_close_matches(name, scorer.names, 1)
@@ -72,7 +77,7 @@ def _choose(task: TaskContext, wanted: set[str]) -> Scorer:
     target = task.target_modality
     if task.kind == "contrastive":
         return PAIRS
-    if wanted == {"bits"} or task.kind not in ("seq2seq", "prefix"):
+    if (wanted and wanted <= BITS.names) or task.kind not in ("seq2seq", "prefix"):
         return BITS
     if task.kind == "prefix":
         return BY_TARGET["image"] if target == "image" else BITS

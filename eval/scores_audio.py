@@ -62,7 +62,8 @@ def score_audio(task: TaskContext) -> dict[str, Any]:
         "confusion": None,
         "samples": [
             {
-                "inputs": task.shown_inputs(task.template(i), task.records[i]),
+                "item": task.items[i],
+"inputs": task.shown_inputs(task.template(i), task.records[i]),
                 "columns": [
                     {"name": n, "part": figures.show(v)}
                     for n, v in (("truth", real[i]), ("tokenizer", rebuilt[i]), ("model", made[i]))

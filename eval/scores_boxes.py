@@ -120,6 +120,7 @@ def _sample(
         columns.append({"name": name, "part": part})
     words = [p for p in inputs if p["kind"] == "text"]
     return {
+        "item": task.items[index],
         "inputs": words,
         "columns": columns,
         "text": None,

@@ -52,7 +52,8 @@ def score_count(task: TaskContext) -> dict[str, Any]:
         "confusion": None,
         "samples": [
             {
-                "inputs": task.shown_inputs(task.template(i), task.records[i]),
+                "item": task.items[i],
+"inputs": task.shown_inputs(task.template(i), task.records[i]),
                 "columns": [{"name": "generated", "part": figures.show(made[i])}],
                 "text": f"{numbers[i]} counted", "truth": str(truth[i]), "right": bool(right[i]), "note": "",
             }

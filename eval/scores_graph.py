@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unitok.eval import figures
-from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, metric, plain_metric
+from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, metric
 from unitok.eval.judge_graphs import GraphJudge
 from unitok.metrics import bootstrap, graphs
 from unitok.sequence import TEXT, as_text
@@ -173,23 +173,35 @@ def _each(
     found = []
     if "validity" in wanted:
         check = graphs.valid_molecule if molecules else lambda g: g.num_nodes > 0
-        valid = bootstrap.mean(np.array([check(g) for g in made], float), seed)
+        share_valid = lambda these: np.array([check(g) for g in these], float)  # noqa: E731
+        blind = (
+            None  # random graphs that hold nothing but nodes are all valid: only molecules can fail
+        )
+        if molecules:
+            rng = np.random.default_rng([seed, 4])
+            like = [_random_like(graph, rng) for graph in truth]
+            blind = ("random bonds, same atoms", float(share_valid(like).mean()))
+        valid = bootstrap.mean(share_valid(made), seed)
         note = (
             "RDKit takes it for a molecule"
             if molecules
             else "has a node; that it decodes the grammar sees to"
         )
-        found.append(metric("valid", valid, "%", note=note, key="validity"))
+        found.append(metric("valid", valid, "%", blind, None, note, key="validity"))
     if "uniqueness" in wanted:
-        share, own = graphs.uniqueness(made), ("of the true graphs", graphs.uniqueness(truth))
-        found.append(plain_metric("unique", share, len(made), "%", "", None, own, key="uniqueness"))
+        share = graphs.uniqueness_estimate(made, seed)
+        one, bound = (
+            ("one graph for all", 1 / len(made)),
+            ("of the true graphs", graphs.uniqueness(truth)),
+        )
+        found.append(metric("unique", share, "%", one, bound, key="uniqueness"))
     if "novelty" in wanted:
         seen = {graphs.fingerprint(graph) for graph in known}
         new = lambda these: np.array([graphs.fingerprint(g) not in seen for g in these], float)  # noqa: E731
         own = ("of the true graphs", float(new(truth).mean()))
         note = f"none of {len(known):,} training graphs"
-        score = bootstrap.mean(new(made), seed)
-        found.append(metric("novel", score, "%", None, own, note, key="novelty"))
+        score, copied = bootstrap.mean(new(made), seed), ("a training graph at random", 0.0)
+        found.append(metric("novel", score, "%", copied, own, note, key="novelty"))
     return found
 
 
@@ -207,7 +219,8 @@ def _distance(
         ("random edges, same sizes", value(blind)),
         ("training graphs", value(training)),
     )
-    return plain_metric(TITLES[name], value(drawn), size, "", "", baseline, bound, key=name)
+    score = graphs.mmd_estimate(drawn, real, KERNELS[name], seed)
+    return metric(TITLES[name], score, "", baseline, bound, key=name)
 
 
 def _random_like(graph: Graph, rng: np.random.Generator) -> Graph:
@@ -229,7 +242,8 @@ def _sample(
     facts = [f"{name} {as_text(graphs.property_of(made, name))}" for name in stated(task)]
     columns = [("truth", truth), ("model", made)]
     return {
-        "inputs": task.shown_inputs(task.template(index), task.records[index]),
+        "item": task.items[index],
+"inputs": task.shown_inputs(task.template(index), task.records[index]),
         "columns": [{"name": n, "part": figures.show(g)} for n, g in columns],
         "text": None if right is None else "as asked" if right else "not as asked",
         "truth": None, "right": right,

@@ -134,7 +134,8 @@ def _pixel_samples(
         given = f"{cuts[i]} of {len(codes[i])} codes given; " if cuts[i] else ""
         samples.append(
             {
-                "inputs": task.shown_inputs(task.template(i), task.records[i]),
+                "item": task.items[i],
+"inputs": task.shown_inputs(task.template(i), task.records[i]),
                 "columns": [{"name": n, "part": figures.show(v)} for n, v in columns],
                 "text": None, "truth": None, "right": None,
                 "note": f"{given}PSNR {values[i]:.1f} dB",

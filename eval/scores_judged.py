@@ -9,7 +9,7 @@ import numpy as np
 
 from unitok.errors import InputError
 from unitok.eval import baselines, figures, judge
-from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, metric, plain_metric
+from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, metric
 from unitok.metrics import bootstrap, frechet
 from unitok.metrics.classification import confusion_matrix
 from unitok.predictor import Request
@@ -131,12 +131,20 @@ def _frechet(
         requests = [Request(prompt=prompt, fields={"value": v}) for v in values[:count]]
         return task.predictor.embed_batch(requests)
 
-    to = features(real)
-    value = lambda these: frechet.frechet_distance(features(these), to)  # noqa: E731
+    to, known = features(real), features(pool)
     task.say(f"{task.name}: features of {count} values")
-    note = f"squared, of the model's own encoder features; sets of {count}; training values come to {value(pool):.3g}"
-    return plain_metric(
-        "Fréchet distance", value(made), count, "", note, None, ("reconstructions", value(rebuilt)), key="frechet"
+    usual = (
+        np.square(known - known.mean(axis=0)).sum(axis=1).argmin()
+    )  # the training value nearest to their mean
+    distance = lambda these: frechet.frechet_distance(these, to)  # noqa: E731
+    note = (
+        f"squared, of the model's own encoder features; sets of {count}; training values come to "
+        f"{distance(known):.3g}"
+    )
+    return metric(
+        "Fréchet distance", frechet.frechet_estimate(features(made), to, task.settings.seed), "",
+        ("one training value for all", distance(np.repeat(known[[usual]], count, axis=0))),
+        ("reconstructions", distance(features(rebuilt))), note, key="frechet",
     )  # fmt: skip
 
 
@@ -175,7 +183,8 @@ def _samples(
         chosen += [i for i, t in enumerate(truth) if t == label][: 2 if many else 1]
     return [
         {
-            "inputs": task.shown_inputs(task.template(i), task.records[i]),
+            "item": task.items[i],
+"inputs": task.shown_inputs(task.template(i), task.records[i]),
             "columns": [
                 {"name": "generated", "part": figures.show(made[i])},
                 {"name": f"nearest, {distance[i]:.0f}", "part": figures.show(pool[index[i]])},

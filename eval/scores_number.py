@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unitok.eval import figures, scores_text
+from unitok.eval import answers, figures, scores_text
 from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, answer, metric
 from unitok.metrics import bootstrap, regression
 
@@ -15,8 +15,8 @@ NAMES = frozenset(["mae", "rmse", "r2"])
 
 def suits(task: TaskContext) -> bool:
     """Whether the training answers are numbers, more of them than classes could be."""
-    known = {answer(task.template(i), r) for i, r in enumerate(task.train_records)}
-    return len(known) > scores_text.MAX_CLASSES and all(
+    known = [answer(task.template(i), r) for i, r in enumerate(task.train_records)]
+    return not answers.classes(known) and all(
         regression.parse_number(text) is not None for text in known
     )
 
@@ -56,7 +56,8 @@ def score_numbers(task: TaskContext) -> dict[str, Any]:
         "figures": [{"title": "Written against true", "svg": figures.scatter(y, p, "truth", "written")}],
         "samples": [
             {
-                "inputs": task.shown_inputs(task.template(i), task.records[i]), "columns": [],
+                "item": task.items[i],
+"inputs": task.shown_inputs(task.template(i), task.records[i]), "columns": [],
                 "text": written[i] or "(nothing)", "truth": f"{truth[i]:.6g}", "right": None, "note": "",
             }
             for i in chosen

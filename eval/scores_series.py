@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unitok.eval import figures
-from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TOKENS, TaskContext, metric
+from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TOKENS, Settings, TaskContext, metric
 from unitok.metrics import bootstrap, series
 from unitok.values import Series
 
@@ -62,7 +62,8 @@ def score_series(task: TaskContext) -> dict[str, Any]:
         sign = -1 if name in SHARES else 1
         best = min(known.items(), key=lambda pair: sign * pair[1]) if known else None
         if name == "coverage":  # a forecast without spread holds nothing in its band
-            found.append(metric(TITLES[name], score, "%", note=NOTES[name], key=name))
+            promised = ("promised", 0.8)
+            found.append(metric(TITLES[name], score, "%", promised, None, NOTES[name], key=name))
             continue
         unit = "%" if name in SHARES else ""
         others = "; ".join(f"{n} {v:.3g}" for n, v in known.items() if best and n != best[0])
@@ -106,8 +107,9 @@ def _shuffled(task: TaskContext, field: Any, first: dict[str, Any]) -> dict[str,
 
 
 def _places(task: TaskContext, count: int) -> list[int]:
-    """Items that are forecast: fewer where many samples of many tokens would take too long."""
-    most = max(16, TOKENS // max(1, count * task.room()))
+    """Items that are forecast: fewer where many samples of many tokens would take too long. Who asks for more
+    samples than is usual waits for them: the items stay as many."""
+    most = max(16, TOKENS // max(1, min(count, Settings.samples) * task.room()))
     chosen = task.choose(len(task.records), min(len(task.records), most))
     return list(chosen)
 
@@ -232,6 +234,7 @@ def _sample(
         naive = series.seasonal_naive(past.values, truth.length, season)
         note += f", of {'repeat-last' if season == 1 else 'seasonal naive'} {series.mae(truth.values, naive):.4g}"
     return {
+        "item": task.items[place],
         "inputs": shown,
         "columns": columns,
         "text": None,

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from unitok.config import Template
-from unitok.eval import baselines
-from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, answer, metric, plain_metric
-from unitok.metrics import bootstrap, classification, graphs, text
+from unitok.eval import answers, baselines
+from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, answer, metric
+from unitok.metrics import bootstrap, calibration, classification, graphs, text
 from unitok.metrics.bootstrap import Estimate
 from unitok.predictor import Request
 from unitok.sequence import TEXT
 
-MAX_CLASSES = 50  # distinct training answers up to which a task counts as classification
 MAX_MATRIX = 30  # classes up to which the confusion matrix is drawn
 MAX_SCORED = 200  # items at the most whose answers are all scored, for the ROC curve
 TITLES = {
@@ -30,7 +29,7 @@ def score_text(task: TaskContext) -> dict[str, Any]:
     known = [answer(task.template(i), r) for i, r in enumerate(task.train_records)]
     truth = [answer(task.template(i), r) for i, r in enumerate(task.records)]
     labels = sorted(set(known) | set(truth), key=_natural)
-    classes = len(set(known)) <= MAX_CLASSES
+    classes = bool(answers.classes(known))
     wanted = _wanted(task.config.metrics, classes)
     common = baselines.majority(known)
     constant = f"always “{_short(common)}”"
@@ -46,12 +45,8 @@ def score_text(task: TaskContext) -> dict[str, Any]:
         score = estimate(name, truth, written, seed)
         metrics.append(metric(TITLES[name], score, unit, guess, key=name))
     if "accuracy" in wanted and classes:
-        confidence = [float(np.exp(output.log_prob)) for output in outputs]
-        error = classification.expected_calibration_error(confidence, right.astype(bool).tolist())
-        note = "gap between the probability of the answer and its accuracy, 10 bins"
-        metrics.append(
-            plain_metric("calibration error", error, len(truth), "%", note, key="calibration")
-        )
+        confidence = np.array([float(np.exp(output.log_prob)) for output in outputs])
+        metrics.append(calibration_metric(confidence, right, seed))
     if "auroc" in wanted:
         metrics.append(_auroc(task, truth, labels))
     if task.reads_values:
@@ -67,6 +62,19 @@ def score_text(task: TaskContext) -> dict[str, Any]:
         "samples_note": "Mistakes first, then the first items of the split.",
         "samples_wide": max(map(len, truth)) > 60,
     }
+
+
+def calibration_metric(confidence: np.ndarray, right: np.ndarray, seed: int) -> dict[str, Any]:
+    """Expected calibration error beside that of taking every answer for certain, and of a model without any.
+
+    confidence, right: of each answer, [N]."""
+    by_chance = calibration.calibration_error_by_chance(confidence, seed)
+    return metric(
+        "calibration error", calibration.calibration_error(confidence, right, None, seed), "%",
+        ("every answer taken for certain", float(1 - np.mean(right))),
+        ("as often right as it says, by chance alone", by_chance),
+        "gap between the probability of the answer and its accuracy, 10 bins", key="calibration",
+    )  # fmt: skip
 
 
 def _wanted(named: Sequence[str], classes: bool) -> set[str]:
@@ -215,10 +223,11 @@ def _samples(
     task: TaskContext, truth: list[str], written: list[str], right: np.ndarray
 ) -> list[dict[str, Any]]:
     wrong = np.flatnonzero(right == 0)[: SAMPLES // 2].tolist()
-    chosen = wrong + [i for i in range(len(truth)) if right[i]][: SAMPLES - len(wrong)]
+    chosen = wrong + [i for i in range(len(truth)) if i not in wrong][: SAMPLES - len(wrong)]
     return [
         {
-            "inputs": task.shown_inputs(task.template(i), task.records[i]), "columns": [],
+            "item": task.items[i],
+"inputs": task.shown_inputs(task.template(i), task.records[i]), "columns": [],
             "text": written[i] or "(nothing)", "truth": truth[i], "right": bool(right[i]), "note": "",
         }
         for i in chosen

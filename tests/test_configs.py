@@ -26,7 +26,13 @@ MESH = AbstractMesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType.
 
 
 def test_there_are_configs() -> None:
-    assert {file.stem for file in FILES} >= {"demo", "digits", "fashion_mnist", "generalist"}
+    assert {file.stem for file in FILES} >= {
+        "demo",
+        "digits",
+        "fashion_mnist",
+        "generalist",
+        "probes",
+    }
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +23,11 @@ from unitok.config import (
     Template,
     TokenizerConfig,
 )
-from unitok.eval import baselines, completion, judge, likelihood, runner
+from unitok.errors import InputError
+from unitok.eval import baselines, bits, completion, judge, likelihood, runner, scorers
 from unitok.eval.context import Settings
 from unitok.eval.main import main
+from unitok.metrics import text
 from unitok.model import EncoderDecoder, TableSizes
 from unitok.predictor import Predictor
 from unitok.run import write_run
@@ -139,8 +142,8 @@ def test_every_task_has_scores_baselines_bounds_and_bits(evaluated: Path) -> Non
             assert np.isfinite(entry["value"]), (name, entry)
             if entry["low"] is not None:
                 assert entry["low"] <= entry["value"] <= entry["high"]
-        for bits in task["bits"].values():
-            assert 0 < bits["low"] <= bits["value"] <= bits["high"]
+        for cost in task["bits"].values():
+            assert 0 < cost["low"] <= cost["value"] <= cost["high"]
     first = {name: task["metrics"][0] for name, task in results["tasks"].items()}
     assert first["read"]["name"] == "accuracy" and first["read"]["baseline"]["value"] > 0
     assert first["draw"]["bound"]["name"] == first["complete"]["bound"]["name"] == "reconstructions"
@@ -182,6 +185,7 @@ def test_same_run_gives_the_same_numbers_and_finished_tasks_stay(
         (["--checkpoint=no/such/run"], "no/such/run"),
         (["--checkpoint={run}", "--tasks=raed"], "did you mean 'read'"),
         (["--checkpoint={run}", "--items=0"], "--items"),
+        (["--checkpoint={run}", "--samples=0"], "--samples"),
         (["--checkpoint={run}", "--items=x"], "unitok eval --help"),
         (
             ["--checkpoint={run}", f"--out={__file__}"],
@@ -293,3 +297,56 @@ def test_nearest_finds_itself_and_takes_other_sizes() -> None:
     np.testing.assert_allclose(distance, 0, atol=1e-2)
     odd = [Image(rng.integers(0, 256, (5, 13, 3), np.uint8))]
     assert judge.stack(odd, (8, 8, 1)).shape == (1, 8, 8, 1)
+
+
+def test_text_costs_bits_by_byte_and_modalities_are_added_up_over_tasks(evaluated: Path) -> None:
+    results = json.loads((evaluated / "metrics.json").read_text())
+    denoise = results["tasks"]["denoise"]
+    by_name = {m["name"]: m for m in denoise["metrics"]}
+    assert list(by_name) == ["bits per token", "bits per byte"]
+    per_byte = by_name["bits per byte"]
+    assert per_byte["lower"] and per_byte["baseline"]["name"] == "unigram"
+    assert per_byte["low"] < per_byte["value"] < per_byte["high"]
+    found = results["likelihood"]
+    tasks = {name: t["bits"] for name, t in results["tasks"].items()}
+    for modality, b in found.items():
+        inside = {name: costs[modality] for name, costs in tasks.items() if modality in costs}
+        assert b["tasks"] == {name: x["nats"] for name, x in inside.items()}
+        tokens = sum(x["tokens"] for x in inside.values())
+        assert b["tokens"] == tokens and b["items"] == ITEMS * len(inside)
+        total = sum(x["nats"] * x["tokens"] for x in inside.values())
+        assert b["value"] == pytest.approx(total / tokens)
+        assert b["mean"]["value"] == pytest.approx(np.mean(list(b["tasks"].values())))
+        assert b["low"] < b["value"] < b["high"]
+    assert set(found["text"]["tasks"]) == {"read", "denoise"}
+    assert "parts" not in denoise["bits"]["text"]
+    assert set(found["image"]["tasks"]) == {"draw", "complete"}
+    page = (evaluated / "report.html").read_text()
+    assert "negative log-likelihood by modality" in page
+    assert "NLL a token, image" in (evaluated / "model-card.md").read_text()
+
+
+def test_bits_by_byte_is_the_cost_of_the_bytes_that_are_asked(
+    predictor: Predictor, tiny_run: Path
+) -> None:
+    tasks = contexts(predictor, tiny_run)
+    task = tasks["denoise"]
+    task = dataclasses.replace(
+        task, config=dataclasses.replace(task.config, metrics=["bits_per_byte"])
+    )
+    assert scorers.choose(task).score is None
+    _, costs = bits.bits(task)
+    (found,) = bits.score_bits(task, costs)["metrics"]
+    asked = [
+        "".join(s.value for s in task.predictor.composer.parse(e.labels) if s.modality == "text")
+        for e in task.examples
+    ]
+    assert all(asked)
+    nats = sum(float(cost.sum()) for cost in costs)
+    assert found["value"] == pytest.approx(text.bits_per_byte(nats, "".join(asked)))
+    pixels = dataclasses.replace(
+        tasks["complete"],
+        config=dataclasses.replace(tasks["complete"].config, metrics=["bits_per_byte"]),
+    )
+    with pytest.raises(InputError, match=r"tasks\.complete\.metrics: 'bits_per_byte'"):
+        scorers.choose(pixels)

@@ -128,16 +128,16 @@ def test_greedy_is_the_argmax_of_teacher_forcing_under_the_grammar(world, greedy
     assert len(lengths) > 8 and images > 5, (lengths, images)
 
 
+def put(one, many, at):
+    """`many` rows with `one` in place of row `at`."""
+    place = lambda new, old: np.concatenate([old[:at], new, old[at + 1 :]])  # noqa: E731
+    return jax.tree.map(place, one, many)
+
+
 def test_a_row_is_the_same_to_the_bit_whatever_rides_beside_it(world):
     """Sampled, filtered, penalised and guided: one request at every place among different others."""
     target, width = world.target("mixed"), np.linspace(0.1, 10, ROWS)
     mine = world.prompts(99, rows=1)
-
-    def put(one, many, at):
-        """`many` rows with `one` in place of row `at`."""
-        place = lambda new, old: np.concatenate([old[:at], new, old[at + 1 :]])  # noqa: E731
-        return jax.tree.map(place, one, many)
-
     own = controls(1, seed=7, temperature=1.3, top_k=50, top_p=0.95, penalty=1.2, guidance=2)
     seen = set()
     for at in (0, 5, 15):
@@ -151,6 +151,40 @@ def test_a_row_is_the_same_to_the_bit_whatever_rides_beside_it(world):
                 assert (np.delete(ids, at, 0) == PAD).all()
             else:
                 assert len({row.tobytes() for row in ids}) == ROWS
+    assert len(seen) == 1
+
+
+def test_beams_are_the_same_to_the_bit_whatever_rides_beside_them(world):
+    """All hypotheses of one request and their scores, among others of other budgets, done early or idle."""
+    target, plan = world.target("mixed"), Plan(LENGTH, beams=3)
+    mine, own, seen = world.prompts(99, rows=1), controls(1, length_penalty=0.6), set()
+    for at, budgets in ((0, np.arange(ROWS) + 5), (7, np.zeros(ROWS)), (15, np.full(ROWS, BUDGET))):
+        others = controls(budget=budgets, length_penalty=np.linspace(0, 2, ROWS))
+        ids, log_prob = map(np.asarray, beam.beam_search(
+            world.model, target, plan, world.params, put(mine, world.prompts(at), at), put(own, others, at)
+        ))  # fmt: skip
+        seen.add((ids[at].tobytes(), log_prob[at].tobytes()))
+        assert len({row.tobytes() for row in ids}) == (ROWS if budgets.any() else 2)
+    assert len(seen) == 1 and len({row.tobytes() for row in ids[15]}) == 3
+
+
+def test_parallel_decoding_is_the_same_to_the_bit_whatever_rides_beside_it(world):
+    """Sampled and guided, among others of other seeds, temperatures and guidance, or idle."""
+    layout = parallel.fixed_layout(world.target("image", height=12, width=8, channels=1), 40)
+    assert layout is not None
+    plan = Plan(40, sample=True, guided=True, parallel_steps=4)
+    mine, own = world.prompts(99, rows=1), controls(1, seed=7, temperature=1.3, guidance=2)
+    seen = set()
+    for at, budget in ((0, BUDGET), (7, 0), (15, BUDGET)):
+        others = controls(
+            seed=100 * at, temperature=np.linspace(0.1, 10, ROWS), guidance=1 + at, budget=budget
+        )
+        ids, log_prob = map(np.asarray, parallel.decode_parallel(
+            world.model, plan, layout.span, world.params, put(mine, world.prompts(at), at), put(own, others, at),
+            layout.allowed_TV, layout.positions_T3, layout.modality_T, layout.ids_T,
+        ))  # fmt: skip
+        seen.add((ids[at].tobytes(), log_prob[at].tobytes()))
+        assert len({row.tobytes() for row in ids}) > (ROWS // 2 if budget else 1)
     assert len(seen) == 1
 
 

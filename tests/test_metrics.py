@@ -271,6 +271,21 @@ def test_cider_by_hand() -> None:
     assert text.cider(references, ["red red red", "zebra"])[0] == pytest.approx(expected)
 
 
+def test_groups_are_resampled_each_on_its_own() -> None:
+    rng = np.random.default_rng(0)
+    even, wild = np.full(300, 2.0), rng.normal(5.0, 1.0, 300)
+    strata = [np.stack([x, np.ones(300)], axis=1) for x in (even, wild)]
+    mean = bootstrap.of_strata(strata, lambda s: float((s[:, 0] / s[:, 1]).mean()))
+    assert mean.value == pytest.approx((2.0 + wild.mean()) / 2) and mean.items == 600
+    # the first group does not vary: what is left is half of the second's standard error
+    width = 2 * 1.96 * wild.std() / np.sqrt(300) / 2
+    assert mean.high - mean.low == pytest.approx(width, rel=0.1)
+    one = bootstrap.of_strata(strata[1:], lambda s: float(s[0, 0] / s[0, 1]))
+    assert one.high - one.low == pytest.approx(2 * width, rel=0.1)
+    with pytest.raises(ValueError, match="no items"):
+        bootstrap.of_strata([], float)
+
+
 def test_bits_per_byte_counts_bytes() -> None:
     assert text.bits_per_byte(np.log(2) * 16, "\u00e4\u00f6") == pytest.approx(4.0)
     with pytest.raises(ValueError, match="empty"):

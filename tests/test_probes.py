@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +24,7 @@ from unitok.config import (
     TokenizerConfig,
 )
 from unitok.errors import InputError
-from unitok.eval import compare, likelihood, model_card, runner
+from unitok.eval import compare, likelihood, model_card, runner, side_by_side
 from unitok.eval import main as eval_main
 from unitok.eval.context import Settings, TaskContext
 from unitok.eval.probes import (
@@ -35,7 +36,6 @@ from unitok.eval.probes import (
     numeric,
     outliers,
     retrieval,
-    swap,
 )
 from unitok.eval.probes import registry as probing
 from unitok.eval.probes.findings import Probed
@@ -190,7 +190,10 @@ def test_checkpoints_are_compared_in_pairs(compared: Path) -> None:
     assert change["value"] == pytest.approx(second - first)
     assert change["low"] <= change["value"] <= change["high"]
     page = (compared / "report.html").read_text()
-    assert "a/report.html" in page and "Which? " not in page
+    assert "a/report.html" in page
+    side = page.partition('<h2 id="samples">')[2]
+    assert side.count("Which? ") == side.count('alt="input"') == side_by_side.MOST_ROWS
+    assert 'id="calibration"' not in page, "the second was not asked"
 
 
 @pytest.mark.parametrize("lost", [["read"], ["pairs"], ["read", "pairs"]])
@@ -252,10 +255,25 @@ def test_instructions_and_dropped_inputs(tasks: dict[str, TaskContext]) -> None:
     rows = found["tables"][0]["rows"]
     assert [row[:2] for row in rows] == [["trained", "1"], ["held out", "1"]]
     assert all(0 <= row[3]["value"] <= 1 for row in rows)
+    wordings = [f"exact, wording {name}, 1 example shown" for name in ("trained", "held out")]
+    both = [name for wording in wordings for name in (wording, f"{wording}, among known answers")]
+    assert [m["name"] for m in found["metrics"]] == both
+    assert [m["value"] for m in found["metrics"]] == [c["value"] for row in rows for c in row[2:4]]
     dropped = drop.probe(Probed(task, [task]), runner.evaluate_task)
     assert dropped is not None
     names = [row[0] for row in dropped["tables"][0]["rows"]]
     assert names == ["all inputs", "image emptied", "image another item's", "trivial baseline"]
+    scores = {m["name"]: m for m in dropped["metrics"]}
+    assert list(scores) == ["accuracy, image emptied", "accuracy, image another item's"]
+    whole, *rest = (row[dropped["tables"][0]["columns"].index("accuracy")]["value"] for row in dropped["tables"][0]["rows"][:3])  # fmt: skip
+    assert [m["value"] for m in scores.values()] == rest
+    assert all(m["bound"] == {"name": "all inputs", "value": whole} for m in scores.values())
+    assert not any("emptied" in line for line in model_card.limits(card_of("drop", dropped)))
+
+
+def card_of(probe: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Results of one probe of one task alone, as `metrics.json` holds them."""
+    return {"tasks": {}, "probes": {probe: {"title": "", "about": "", "tasks": {"read": found}}}}
 
 
 def test_few_shot_prompts_show_solved_items_and_then_the_question(
@@ -351,27 +369,6 @@ def test_the_model_card_says_what_was_measured(compared: Path, runs: list[Path])
     found = model_card.limits(results)
     assert any("read: accuracy" in line and "not surely better" in line for line in found)
     assert any("fewer than 100" in line for line in found)
-
-
-def test_swap_changes_the_tokenizer_alone(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text("from test_probes import small_config as get_config\n")
-    as_is, swapped = swap.configs(
-        [f"--config={file}", "--config.steps=7", "--swap.image.options.codes=64"]
-    )
-    assert as_is.steps == swapped.steps == 7
-    assert (
-        swapped.tokenizers["image"].options == {"codes": 64}
-        and as_is.tokenizers["image"].options == {}
-    )
-    assert dataclasses.replace(swapped, tokenizers=as_is.tokenizers) == as_is
-    for argv, named in (
-        ([f"--config={file}"], "--swap is missing"),
-        ([f"--config={file}", "--swap.image.name=image"], "it is so already"),
-        ([f"--config={file}", "--swap.image.options.codes=64", "--workdir=x"], "--workdir"),
-    ):
-        with pytest.raises(InputError, match=named):
-            swap.configs(argv)
 
 
 def test_labels_tell_runs_apart() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from unitok import registry
 from unitok.config import Config, ConfigError, SourceConfig, TaskConfig, Template, TokenizerConfig
 from unitok.errors import InputError
-from unitok.eval import figures, judge, scorers
+from unitok.eval import figures, judge, scorers, scores_series
 from unitok.eval.context import Settings, TaskContext
 from unitok.predictor import Predictor, Request
 from unitok.request import Output
@@ -130,6 +131,18 @@ def test_samples_from_the_right_distribution_beat_their_own_median_and_cover() -
     assert found["inside the 80 % band"]["value"] > 0.8  # its centre is the truth itself
     sure = scores(context(records, *FORECAST, lambda f, s: reply(f, 0), "coverage"))
     assert sure["inside the 80 % band"]["items"] == 60
+
+
+def test_more_samples_than_usual_are_no_reason_for_fewer_items(monkeypatch) -> None:
+    records = waves(60)
+    task = context(records, *FORECAST, lookup(records, "past", "future"), "mae")
+    monkeypatch.setattr(
+        scores_series, "TOKENS", 20 * 30 * task.room()
+    )  # thirty items of the usual samples
+    for samples, items in ((10, 60), (20, 30), (100, 30)):
+        more = dataclasses.replace(task, settings=Settings(samples=samples))
+        more.__dict__.update(test=records, train=records)
+        assert scorers.choose(more).score(more, {})["forecast_items"] == items  # type: ignore[misc]
 
 
 def test_series_read_off_a_graph_are_exact_or_not() -> None:

@@ -378,10 +378,11 @@ def test_sigterm_saves_and_leaves_with_a_code_of_its_own(tiny, tmp_path) -> None
     env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"))
     del env["JAX_COMPILATION_CACHE_DIR"]  # the program's own, in the user's cache folder
     workdir = tmp_path / "run"
-    flags = ["--config.steps=10000", "--config.checkpoint.every=10000"]
+    flags = ["--config.steps=10000", "--config.checkpoint.every=10000", "--config.data.workers=2"]
     child = subprocess.Popen(
         command(tiny, workdir, *flags),
         env=env,
+        start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -389,7 +390,8 @@ def test_sigterm_saves_and_leaves_with_a_code_of_its_own(tiny, tmp_path) -> None
     assert child.stdout is not None
     for line in child.stdout:
         if "validation" in line:
-            child.send_signal(signal.SIGTERM)
+            # as a terminal or a scheduler does: to the processes that read, too
+            os.killpg(child.pid, signal.SIGTERM)
             break
     _, stderr = child.communicate(timeout=120)
     assert child.returncode == 75 and "the same command goes on" in stderr

@@ -61,8 +61,8 @@ class Predictor:
         mesh: Any = None,
     ) -> Predictor:
         """From a run folder. step: None for the newest intact one; ema: the averaged weights where the
-        run keeps them; dtype: of the matmuls, None as trained; "int8": weights of 8 bits, cast inside
-        the matmuls, which stay as trained; mesh: a Mesh or a MeshConfig.
+        run keeps them; dtype: of the matmuls, None as trained; "int8": 8 bits in every product with
+        weights, the rest as trained; mesh: a Mesh or a MeshConfig.
 
         Raises InputError naming the file where the folder is damaged or no run.
         """
@@ -83,9 +83,9 @@ class Predictor:
         if isinstance(mesh, MeshConfig):
             mesh = sharding.make_mesh(mesh)
         step, params = checkpoint.restore_params(path, step=step, ema=ema)
-        params = in_dtype(params, dtype or config.dtype)
         if mesh is not None:
             params = jax.device_put(params, sharding.param_shardings(mesh, params))
+        params = in_dtype(params, dtype or config.dtype)
         return cls(model, params, found.vocabulary, found.tokenizers, mesh=mesh, step=step)
 
     # ---- the public three --------------------------------------------------------------------

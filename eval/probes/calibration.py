@@ -20,6 +20,7 @@ from unitok.eval import likelihood
 from unitok.eval.context import TaskContext, metric
 from unitok.eval.probes.findings import Probed, chart, findings, lower, number, table
 from unitok.eval.probes.labels import Labelled, label_scores
+from unitok.eval.scores_text import calibration_metric
 from unitok.interfaces import Batch
 from unitok.metrics import bootstrap, calibration, classification
 from unitok.predictor import Predictor
@@ -78,7 +79,10 @@ def _tokens(task: TaskContext) -> tuple[list[list[Any]], dict[str, Any]]:
         everything = np.concatenate(parts)
         hits = everything[:, 2, 0]
         nll = bootstrap.ratio(sums, counts, task.settings.seed)
-        error = _error(everything[:, 1, cold], hits)
+        owners = np.repeat(np.arange(len(parts)), counts)
+        error = calibration.calibration_error(
+            everything[:, 1, cold], hits, owners, task.settings.seed
+        )
         row = [names[index], f"{counts.sum():,}", number(nll, "", 3), number(error, "%")]
         rows.append([*row, *_tempered(parts, fitting, cold)])
         bins = calibration.reliability(everything[:, 1, cold], hits)
@@ -168,10 +172,7 @@ def _answers(
     risk = 1 - float(right.mean())
     metrics = [
         metric("NLL of the right answer", nll, "nats", ("every answer alike", float(np.log(classes)))),
-        metric(
-            "calibration error", _interval(_error, confidence, right, seed), "%", None, None,
-            "gap between the probability of the chosen answer and its accuracy, 10 bins",
-        ),
+        calibration_metric(confidence, right, seed),
         metric(
             "error among the surest half", _interval(_half_risk, confidence, right, seed), "%",
             ("all answered", risk), ("surest first without fault", max(0.0, 2 * risk - 1)),
@@ -186,7 +187,7 @@ def _answers(
     metrics = [lower(found) for found in metrics]
     order = np.random.default_rng(seed).permutation(n)
     halves = order[: n // 2], order[n // 2 :]
-    tables, tempered = _scaled(labelled, *halves)
+    tables, tempered = _scaled(labelled, *halves, seed)
     bins = calibration.reliability(confidence, right)
     reliable = {
         "perfect": ((0.0, 1.0), (0.0, 1.0)),
@@ -209,7 +210,7 @@ def _answers(
 
 
 def _scaled(
-    labelled: Labelled, fit: np.ndarray, judged: np.ndarray
+    labelled: Labelled, fit: np.ndarray, judged: np.ndarray, seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Temperature scaling, fitted on one half and judged on the other, and its reliability there."""
     logits, truth = labelled.log_probs_NK, labelled.truth_N
@@ -224,9 +225,10 @@ def _scaled(
         rows.append(
             [
                 number(temperature), str(len(judged)),
-                number(float(calibration.nll(logits[judged] / temperature, truth[judged]).mean()), "", 3),
-                number(float(calibration.brier(probs, truth[judged]).mean()), "", 3),
-                number(_error(probs.max(axis=1), right), "%"), number(float(right.mean()), "%"),
+                number(bootstrap.mean(calibration.nll(logits[judged] / temperature, truth[judged]), seed), "", 3),
+                number(bootstrap.mean(calibration.brier(probs, truth[judged]), seed), "", 3),
+                number(calibration.calibration_error(probs.max(axis=1), right, None, seed), "%"),
+                number(bootstrap.mean(right.astype(float), seed), "%"),
             ]
         )  # fmt: skip
         bins = calibration.reliability(probs.max(axis=1), right)

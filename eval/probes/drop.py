@@ -15,7 +15,7 @@ import numpy as np
 
 from unitok.config import Template
 from unitok.eval.context import TaskContext, coded
-from unitok.eval.probes.findings import Probed, findings, number, table
+from unitok.eval.probes.findings import Probed, findings, number, shown, table
 from unitok.interfaces import Tokens
 from unitok.interpreter import Interpreter
 from unitok.metrics.bootstrap import Estimate
@@ -36,10 +36,13 @@ def probe(probed: Probed, evaluate: Evaluate) -> dict[str, Any] | None:
         return None
     whole = evaluate(task)
     rows: list[list[Any]] = [["all inputs", *_cells(whole, whole)]]
+    metrics: list[dict[str, Any]] = []
     for name in names:
         for how in HOW:
             task.say(f"{task.name}: {name} {how}")
-            rows.append([f"{name} {how}", *_cells(evaluate(_without(task, name, how)), whole)])
+            found = evaluate(_without(task, name, how))
+            rows.append([f"{name} {how}", *_cells(found, whole)])
+            metrics += _first(found, whole, f"{name} {how}")
     headings = [f"{modality}, bits / token" for modality in whole["bits"]]
     headings += [m["name"] for m in whole["metrics"]]
     columns = ["inputs"]
@@ -54,7 +57,7 @@ def probe(probed: Probed, evaluate: Evaluate) -> dict[str, Any] | None:
         flat += [cell, ""]
     note = f"{len(task.items)} items. Bits are of the true answer, teacher-forced."
     about = "Scores without an input, and with the wrong one."
-    return findings(about, tables=[table("Inputs taken away", columns, [*rows, flat], note)])
+    return findings(about, metrics, [table("Inputs taken away", columns, [*rows, flat], note)])
 
 
 def _smaller(task: TaskContext) -> TaskContext:
@@ -79,6 +82,20 @@ def _cells(found: Mapping[str, Any], whole: Mapping[str, Any]) -> list[Any]:
             score = Estimate(now["value"], now["low"], now["high"], now["items"])
         cells += [number(score, m["unit"]), _change(now["value"], m["value"], m["unit"])]
     return cells
+
+
+def _first(found: Mapping[str, Any], whole: Mapping[str, Any], what: str) -> list[dict[str, Any]]:
+    """The task's first score, with that of all inputs as its bound. The trivial baseline is said, not set
+    beside it: to fall there is no fault of the model's."""
+    if not found["metrics"] or not whole["metrics"]:
+        return []
+    now, before = found["metrics"][0], whole["metrics"][0]
+    base, note = now["baseline"], ""
+    if base is not None:
+        note = f"{base['name']}: {shown(base['value'], now['unit'])}"
+    bound = {"name": "all inputs", "value": before["value"]}
+    changed = {"name": f"{now['name']}, {what}", "bound": bound, "note": note}
+    return [{**now, **changed, "baseline": None, "yardstick": None}]
 
 
 def _change(now: float | None, before: float | None, unit: str) -> str:

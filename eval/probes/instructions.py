@@ -17,15 +17,17 @@ import numpy as np
 
 from unitok.config import Template
 from unitok.eval import baselines
-from unitok.eval.context import TaskContext, answer
+from unitok.eval.answers import classes
+from unitok.eval.context import TaskContext, answer, metric
 from unitok.eval.probes.findings import Probed, findings, number, table
 from unitok.metrics import bootstrap, text
+from unitok.metrics.bootstrap import Estimate
 from unitok.predictor import Request
 from unitok.sequence import TEXT, fields
 
 SHOTS = (0, 1, 2, 4)
 MOST_ITEMS = 200
-MOST_CLASSES = 50
+NEVER = "task never trained"
 COLUMNS = (
     "wording",
     "examples",
@@ -44,49 +46,70 @@ def probe(probed: Probed) -> dict[str, Any] | None:
         return None
     trained = task.config.weight > 0
     wordings: dict[str, Sequence[Template]] = {
-        "trained" if trained else "task never trained": task.config.templates
+        "trained" if trained else NEVER: task.config.templates
     }
     if task.config.held_out_templates:
         wordings["held out"] = task.config.held_out_templates
     chosen = task.choose(len(task.records), MOST_ITEMS)
-    rows = []
+    rows, metrics = [], []
     for name, templates in wordings.items():
         for k in SHOTS:
-            rows.append([name, str(k), *_row(task, templates, chosen, k)])
+            free, held, flat = _scores(task, templates, chosen, k)
+            rows.append(
+                [
+                    name,
+                    str(k),
+                    number(free, "%"),
+                    number(held, "%"),
+                    number(flat, "%"),
+                    str(len(chosen)),
+                ]
+            )
+            what = f"exact, {name if name == NEVER else f'wording {name}'}, {_shown(k)}"
+            base = ("always the commonest", flat)
+            if k == min(SHOTS):
+                metrics.append(metric(what, free, "%", base))
+            if held is not None and k in (min(SHOTS), max(SHOTS)):
+                metrics.append(metric(f"{what}, among known answers", held, "%", base))
     kind = "trained" if trained else "held out of training (weight 0)"
     about = f"The task is {kind}. Examples are solved items of the training split, drawn anew for each item."
     note = (
         "Free: the greedy answer, compared letter by letter. Among known answers: the decoder is held to the "
         "training split's answers where they are few."
     )
-    return findings(about, tables=[table("Zero-shot and few-shot", COLUMNS, rows, note)])
+    return findings(about, metrics, [table("Zero-shot and few-shot", COLUMNS, rows, note)])
 
 
-def _row(
+def _shown(k: int) -> str:
+    return "zero-shot" if k == 0 else f"{k} example{'s' if k > 1 else ''} shown"
+
+
+def _scores(
     task: TaskContext, templates: Sequence[Template], chosen: Sequence[int], k: int
-) -> list[Any]:
+) -> tuple[Estimate, Estimate | None, float]:
+    """Exact answers written freely, those among the known ones (None where these are too many), and those of
+    the commonest answer to everything."""
     pick = lambda i: templates[i % len(templates)]  # noqa: E731
     truth = [answer(pick(i), task.records[i]) for i in chosen]
     known = [answer(pick(i), r) for i, r in enumerate(task.train_records)]
     tokenizer = task.predictor.tokenizers[TEXT]
     longest = max(len(ids) for ids in tokenizer.encode_batch(sorted(set(known))))
     requests = [few_shot(task, pick(i), task.records[i], i, k, longest + 4) for i in chosen]
-    cells = [_exact(task, requests, truth, f"{k} examples shown")]
-    choices = sorted(set(known))
-    if 2 <= len(choices) <= MOST_CLASSES:
-        held = [_held(request, choices) for request in requests]
-        cells.append(_exact(task, held, truth, f"{k} examples shown, among known answers"))
-    else:
-        cells.append(number(None))
+    free, held = _exact(task, requests, truth, f"{k} examples shown"), None
+    choices = classes(known)
+    if len(choices) >= 2:
+        asked = [_held(request, choices) for request in requests]
+        held = _exact(task, asked, truth, f"{k} examples shown, among known answers")
     common = baselines.majority(known)
-    flat = float(np.mean([t == common for t in truth]))
-    return [*cells, number(flat, "%"), str(len(chosen))]
+    return free, held, float(np.mean([t == common for t in truth]))
 
 
-def _exact(task: TaskContext, requests: Sequence[Request], truth: Sequence[str], what: str) -> Any:
+def _exact(
+    task: TaskContext, requests: Sequence[Request], truth: Sequence[str], what: str
+) -> Estimate:
     outputs = task.ask(requests, what)
     right = np.array([text.exact_match(t, o.value.strip()) for t, o in zip(truth, outputs)])
-    return number(bootstrap.mean(right, task.settings.seed), "%")
+    return bootstrap.mean(right, task.settings.seed)
 
 
 def few_shot(

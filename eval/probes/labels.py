@@ -14,14 +14,14 @@ import numpy as np
 from scipy.special import logsumexp
 
 from unitok.config import Template
+from unitok.eval.answers import classes
 from unitok.eval.context import TaskContext, answer
 from unitok.eval.probes.findings import Probed
 from unitok.metrics import calibration
 from unitok.predictor import Request
 from unitok.sequence import TEXT, Codes
 
-MOST_CLASSES = 50  # as in scores_text
-MOST_ROWS = 20_000  # answers scored: items times candidates
+MOST_ROWS = 20_000  # answers scored, items times candidates: of many candidates, fewer items
 CHUNK = 1024  # answers between two lines of progress
 
 
@@ -48,13 +48,13 @@ class Labelled:
 
 
 def candidates(task: TaskContext) -> dict[Template, list[str]]:
-    """The training answers of each template, where they are few; {} for a task that is no classification."""
+    """The training answers of each template, where they are classes; {} for a task that is no classification."""
     if task.kind != "seq2seq" or task.target_modality != TEXT:
         return {}
     found = {}
     for template in task.config.templates:
-        known = sorted({answer(template, record) for record in task.train_records})
-        if not 2 <= len(known) <= MOST_CLASSES:
+        known = classes([answer(template, record) for record in task.train_records])
+        if len(known) < 2:
             return {}
         found[template] = known
     return found

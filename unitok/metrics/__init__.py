@@ -5,6 +5,7 @@
 
 NAMES: dict[str, str] = {
     "bits": "bits per token of the truth; nothing is generated",
+    "bits_per_byte": "bits per UTF-8 byte of the true text; nothing is generated",
     # text that is one of few answers
     "accuracy": "share of right answers, with macro F1 and calibration error",
     "macro_f1": "F1 averaged over classes",

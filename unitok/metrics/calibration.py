@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special, stats
 
+from unitok.metrics import bootstrap
+
 
 @dataclass(frozen=True)
 class Bin:
@@ -40,6 +42,58 @@ def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = 10)
         )
         for b in np.unique(place).tolist()
     ]
+
+
+def calibration_sums(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = 10) -> np.ndarray:
+    """Confidence less correctness of each item in the column of its bin, float64 [N, bins]: what the expected
+    calibration error is made of. Rows may be added up where items are groups of answers.
+
+    >>> calibration_sums([0.75, 0.25], [1, 0], bins=2).tolist()
+    [[0.0, -0.25], [0.25, 0.0]]
+    """
+    p, hit = _pair(confidence_N, correct_N)
+    out = np.zeros((len(p), bins))
+    place = np.clip(np.ceil(p * bins).astype(int) - 1, 0, bins - 1)  # bins are (low, high]
+    out[np.arange(len(p)), place] = p - hit
+    return out
+
+
+def calibration_error(
+    confidence_N: np.ndarray,
+    correct_N: np.ndarray,
+    groups_N: np.ndarray | None = None,
+    seed: int = 0,
+) -> bootstrap.Estimate:
+    """Expected calibration error of 10 bins with its 95 % interval (`bootstrap.distances`); a share.
+
+    groups_N: which item each answer is of, 0 .. G - 1, where an item holds several (its tokens): items are resampled
+    whole.
+
+    >>> calibration_error([0.75, 0.75], [1, 1]).value
+    0.25
+    """
+    sums = calibration_sums(confidence_N, correct_N)
+    parts = np.concatenate([sums, np.ones((len(sums), 1))], axis=1)
+    if groups_N is not None:
+        grouped = np.zeros((int(np.max(groups_N)) + 1, parts.shape[1]))
+        np.add.at(grouped, np.asarray(groups_N), parts)
+        parts = grouped
+    error = lambda s: float(np.abs(s[:-1]).sum() / s[-1])  # noqa: E731
+    return bootstrap.of_sums(parts, error, seed, distance=True)
+
+
+def calibration_error_by_chance(confidence_N: np.ndarray, seed: int = 0, draws: int = 200) -> float:
+    """The mean expected calibration error of a model that is exactly as often right as it says, on as many items
+    with these confidences: what is left of the error when there is nothing to correct (Broecker and Smith 2007).
+
+    >>> calibration_error_by_chance([1.0, 1.0]), 0.17 < calibration_error_by_chance([0.5] * 4, draws=2000) < 0.2
+    (0.0, True)
+    """
+    p = np.asarray(confidence_N, np.float64)
+    hits_RN = np.random.default_rng(seed).random((draws, len(p))) < p
+    return float(
+        np.mean([np.abs(calibration_sums(p, hit).sum(axis=0)).sum() / len(p) for hit in hits_RN])
+    )
 
 
 def nll(log_probs_NK: np.ndarray, truth_N: np.ndarray) -> np.ndarray:

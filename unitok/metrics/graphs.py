@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from unitok.metrics import bootstrap
+from unitok.metrics.bootstrap import Estimate
 from unitok.values import Graph
 
 WL_ROUNDS = 3
@@ -152,6 +154,25 @@ def uniqueness(graphs: Sequence[Graph]) -> float:
     return len({fingerprint(graph) for graph in graphs}) / len(graphs)
 
 
+def uniqueness_estimate(graphs: Sequence[Graph], seed: int = 0) -> Estimate:
+    """`uniqueness` with a 95 % interval from the jackknife (Efron and Stein 1981).
+
+    A bootstrap resample holds copies and would take them for duplicates. Left out, a graph costs a distinct one
+    exactly where it has no copy; so the pseudo-values are the graphs without copies, whose share is resampled. The
+    jackknife's variance is on average not below the true one: where duplicates are few, about twice as large.
+
+    >>> estimate = uniqueness_estimate([Graph(n, []) for n in (1, 1, 2, 3)])
+    >>> estimate.value, estimate.low < 0.75 < estimate.high
+    (0.75, True)
+    """
+    found = [fingerprint(graph) for graph in graphs]
+    copies = Counter(found)
+    single = bootstrap.mean(np.array([copies[f] == 1 for f in found], float), seed)
+    value = len(copies) / len(found)
+    low, high = value + single.low - single.value, value + single.high - single.value
+    return Estimate(value, max(0.0, low), min(1.0, high), len(found))
+
+
 def novelty(graphs: Sequence[Graph], known: Sequence[Graph]) -> float:
     """Share of graphs that are none of `known`, by fingerprint.
 
@@ -196,6 +217,29 @@ def degree_kernel(a: Sequence[Graph], b: Sequence[Graph], sigma: float = 1.0) ->
     table = np.stack([np.bincount(d, minlength=size) / max(len(d), 1) for d in degrees])
     distance = np.abs(table[: len(a), None] - table[None, len(a) :]).sum(axis=2) / 2
     return np.exp(-(distance**2) / (2 * sigma**2))
+
+
+def mmd_estimate(
+    a: Sequence[Graph], b: Sequence[Graph], kernel: Callable[..., np.ndarray], seed: int = 0
+) -> Estimate:
+    """`squared_mmd` with its 95 % interval, both sets resampled (`bootstrap.distances`).
+
+    >>> same = [Graph(n, []) for n in (1, 2, 3, 4)]
+    >>> mmd_estimate(same, same, wl_kernel).value
+    0.0
+    """
+    n, m = len(a), len(b)
+    both = kernel([*a, *b], [*a, *b])
+    rng = np.random.default_rng(seed)
+    weights = np.concatenate(
+        [
+            rng.multinomial(n, np.full(n, 1 / n), bootstrap.RESAMPLES) / n,
+            -rng.multinomial(m, np.full(m, 1 / m), bootstrap.RESAMPLES) / m,
+        ],
+        axis=1,
+    )
+    draws = np.maximum(((weights @ both) * weights).sum(axis=1), 0.0)
+    return bootstrap.distances(squared_mmd(a, b, kernel), draws, n)
 
 
 def squared_mmd(a: Sequence[Graph], b: Sequence[Graph], kernel: Callable[..., np.ndarray]) -> float:

@@ -52,10 +52,17 @@ def char_error_rate(reference: str, text: str) -> float:
 
 
 def bits_per_byte(nats: float, text: str) -> float:
-    """What a text costs, in bits by each of its UTF-8 bytes. Raises ValueError for an empty text.
+    """What a text costs, in bits by each of its UTF-8 bytes: nats / ln 2 / bytes. nats: -log p of the whole text,
+    its end included. Raises ValueError for an empty text.
 
-    >>> round(bits_per_byte(8 * math.log(2), "four"), 6)
-    2.0
+    It compares models whose tokens differ, which bits per token does not: two tokens of 8 bits each, or one of
+    16, are 16 bits for the 4 bytes of "four" alike. A model that takes all bytes for equally likely costs 8.
+
+    >>> two_tokens, one_token = -2 * math.log(1 / 256), -math.log(1 / 65536)
+    >>> round(bits_per_byte(two_tokens, "four"), 6), round(bits_per_byte(one_token, "four"), 6)
+    (4.0, 4.0)
+    >>> round(bits_per_byte(4 * math.log(256), "four"), 6)
+    8.0
     """
     if not text:
         raise ValueError("bits_per_byte: the text is empty")

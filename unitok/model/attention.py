@@ -59,22 +59,25 @@ def attend(
     """softmax(q k + bias over the mask) v, [B, N, G, T, K]; the scale is the caller's, inside q.
 
     Softmax in float32. What is masked gets exactly no probability, and a query without any key gets
-    zeros. The VJP keeps the operands of every product in the compute dtype, as `matmul` does.
+    zeros. Keys and values of one row may come without the axis of rows, as a cache of one row keeps them.
+    The VJP, of four axes, keeps the operands of every product in the compute dtype, as `matmul` does.
     """
     return _attend_forward(q_BNGTK, k_BNSK, v_BNSK, mask_BTS, bias)[0]
 
 
 def _attend_forward(q: Any, k: Any, v: Any, mask_BTS: Any, bias: Any) -> Any:
     B, N, G, T, K = q.shape
-    both = ((0, 1), (0, 1))
-    scores = dot(q.reshape(B, N, G * T, K), k, ((3,), (3,)), both).reshape(B, N, G, T, -1)
+    lead, last = k.shape[:-2], k.ndim - 1  # rows and heads, or the heads of the one row
+    batch = (tuple(range(len(lead))),) * 2
+    scores = dot(q.reshape(*lead, G * T, K), k, ((last,), (last,)), batch)
+    scores = scores.reshape(B, N, G, T, -1)
     if bias is not None:
         scores = scores + bias.reshape(*bias.shape[:-3], N, G, *bias.shape[-2:])
     scores = jnp.where(mask_BTS[:, None, None], scores, MASKED)
     weights = jnp.exp(scores - jnp.maximum(jnp.max(scores, axis=-1, keepdims=True), FLOOR))
     total = jnp.maximum(jnp.sum(weights, axis=-1, keepdims=True), 1e-30)
     p = (weights / total).astype(q.dtype)
-    out = dot(p.reshape(B, N, G * T, -1), v, ((3,), (2,)), both).astype(q.dtype)
+    out = dot(p.reshape(*lead, G * T, -1), v, ((last,), (last - 1,)), batch).astype(q.dtype)
     out = out.reshape(q.shape)
     return out, (q, k, v, p, out, bias)
 

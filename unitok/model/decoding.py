@@ -20,9 +20,10 @@ from unitok.model.precision import Int8
 
 
 class Cache(NamedTuple):
-    """Keys and values of decoding, one array a decoder layer; the batch is axis 0 of every leaf.
+    """Keys and values of decoding, one array a decoder layer.
 
-    self_*: [B, N, C, K], filled slot by slot; cross_*: [B, N, S, K], computed once; memory_mask bool [B, S].
+    self_*: [B, N, C, K], or [N, C, K] of one row, filled slot by slot; cross_*: [B, N, S, K], computed once;
+    memory_mask bool [B, S].
     """
 
     self_k: tuple[jax.Array, ...]
@@ -55,7 +56,7 @@ class CachedDecoder(Blocks):
         config, B = self.config, memory_BSD.shape[0]
         layers = unstack(params["decoder"], config.decoder_layers)
         cross = [attention.cross_keys_values(p, memory_BSD, config) for p in layers]
-        shape = (B, config.kv_heads, length, config.head_size)
+        shape = (B, config.kv_heads, length, config.head_size)[1 if B == 1 else 0 :]
         empty = tuple(jnp.zeros(shape, memory_BSD.dtype) for _ in layers)
         k, v = tuple(k for k, _ in cross), tuple(v for _, v in cross)
         return Cache(empty, tuple(jnp.zeros_like(e) for e in empty), k, v, memory_segments_BS > 0)
@@ -75,7 +76,7 @@ class CachedDecoder(Blocks):
         """
         config, T = self.config, ids_BT.shape[1]
         slots = jnp.asarray(index, jnp.int32)[..., None] + jnp.arange(T, dtype=jnp.int32)
-        keys = jnp.arange(cache.self_k[0].shape[2], dtype=jnp.int32)
+        keys = jnp.arange(cache.self_k[0].shape[-2], dtype=jnp.int32)
         mask = keys <= slots[..., :, None]
         mask = jnp.broadcast_to(mask, (ids_BT.shape[0], *mask.shape[-2:]))
         context = self._context(params, "decoder", mask, positions_BT3, slots, keys)
@@ -106,6 +107,8 @@ class CachedDecoder(Blocks):
 def _write(slots_BNCK: jax.Array, new_BNTK: jax.Array, index: jax.Array | int) -> jax.Array:
     """`new` into slots index..index+T-1, the index common to the rows or one a row."""
     put = lambda old, new, at: lax.dynamic_update_slice_in_dim(old, new, at, axis=-2)  # noqa: E731
+    if slots_BNCK.ndim == 3:
+        new_BNTK, index = new_BNTK[0], jnp.reshape(index, ())
     if jnp.ndim(index) == 0:
         return put(slots_BNCK, new_BNTK, index)
     return jax.vmap(put)(slots_BNCK, new_BNTK, index)

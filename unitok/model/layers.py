@@ -15,13 +15,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from unitok.config import ModelConfig
-from unitok.model.precision import Int8
+from unitok.model.precision import Int8, int8_product
 from unitok.sharding import BATCH, constrain
 
 TILE = 8
-BLOCK = (
-    1024  # rows of an int8 table that XLA's CPU backend casts at a time, so that they stay in cache
-)
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": jax.nn.silu,
     "gelu": partial(jax.nn.gelu, approximate=True),  # T5's gelu_new
@@ -68,8 +65,7 @@ def transposed(x: jax.Array) -> jax.Array:
 def matmul(x: jax.Array, w_DN: jax.Array | Int8, dtype: Any) -> jax.Array:
     """x [..., D] @ w [D, N] with operands in `dtype` and float32 accumulation, result in `dtype`."""
     if isinstance(w_DN, Int8):
-        sums = dot(x.astype(dtype), w_DN.values.astype(dtype), ((x.ndim - 1,), (0,)))
-        return (sums * w_DN.scales[0]).astype(dtype)
+        return int8_product(x, w_DN).astype(dtype)
     return _matmul(x, w_DN, dtype)
 
 
@@ -101,29 +97,15 @@ def table_rows(table_VD: jax.Array | Int8, ids: jax.Array) -> jax.Array:
     """Rows [..., D] of the embedding table; ids beyond it read its last row."""
     take = lambda x: jnp.take(x, ids, axis=0, mode="clip")  # noqa: E731
     if isinstance(table_VD, Int8):
-        return take(table_VD.values) * take(table_VD.scales)
+        return take(table_VD.values) * take(table_VD.scales)[..., None]
     return take(table_VD)
 
 
 def table_product(x: jax.Array, table_VD: jax.Array | Int8) -> jax.Array:
     """x [..., D] with every row of the table, operands in x's dtype: float32 [..., V]."""
-    contract = ((x.ndim - 1,), (1,))
-    if not isinstance(table_VD, Int8):
-        return dot(x, table_VD.astype(x.dtype), contract)
-    V, D = table_VD.shape
-    whole = V // BLOCK * BLOCK if V > BLOCK else 0
-
-    def in_blocks(x: jax.Array, values_VD: jax.Array) -> jax.Array:
-        block = lambda rows_CD: dot(x, rows_CD.astype(x.dtype), contract)  # noqa: E731
-        parts = [] if whole == V else [block(values_VD[whole:])]
-        if whole:
-            blocks = lax.map(block, values_VD[:whole].reshape(-1, BLOCK, D))
-            parts = [jnp.moveaxis(blocks, 0, -2).reshape(*x.shape[:-1], whole), *parts]
-        return jnp.concatenate(parts, axis=-1)
-
-    plain = lambda x, values_VD: dot(x, values_VD.astype(x.dtype), contract)  # noqa: E731
-    sums = lax.platform_dependent(x, table_VD.values, cpu=in_blocks, default=plain)
-    return sums * table_VD.scales[:, 0]
+    if isinstance(table_VD, Int8):
+        return int8_product(x, table_VD)
+    return dot(x, table_VD.astype(x.dtype), ((x.ndim - 1,), (1,)))
 
 
 def rms_norm(x: jax.Array, scale_D: jax.Array, eps: float) -> jax.Array:
