@@ -1,6 +1,19 @@
 """Boxes: blood cells found, pointed at and counted in microscope pictures (BCCD).
 
-UNITOK_DATA=DIR python train/main.py --config=configs/bccd.py
+    UNITOK_DATA=DIR python train/main.py --config=configs/bccd.py
+
+Data: $UNITOK_DATA/bccd/bccd.zip (images/*.jpg, annotations.json with boxes as x0 y0 x1 y1, splits.json), the
+official train (205 pictures of 640 x 480) and val (87). They are read at a quarter of their side, 300 codes of
+the shipped image tokenizer's low rate (26.7 dB on val), and places as 128 bins a side: mAP of the truth's own
+tokens is 91.7 %, AP50 99.7 %. Training pictures are mirrored, shifted and scaled with their boxes, which are
+written top to bottom. Trivial baselines: the usual box, mAP 0.1 % and AP50 0.2 % on all cells; the training
+median and the most frequent number of the counts. Two boxes of the source have no extent; they are kept.
+
+Cost: some 22 CPU minutes for 1,500 steps (0.9 CPU seconds a step of some ten examples). NOT trained to its end
+yet. What was reached: 365 steps in 10 CPU minutes of a core that six jobs shared, with the schedule of an
+800-step run: 2.35 nats a token of a detection's answer (unigram 4.14), but mAP and AP50 0.0 % (0.0 to 0.0),
+below the usual box: the boxes do not depend on the picture yet. Pointing and counting were not evaluated. That
+boxes are learned from a picture's tokens at all is tested on embedded squares, tests/test_boxes.py.
 """
 
 from typing import Any

@@ -9,7 +9,7 @@ import base64
 import html
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -162,10 +162,10 @@ def scatter(
     return f'<svg viewBox="0 0 {width} {height}" class="chart square" role="img">{"".join(parts)}</svg>'
 
 
-def boxes_svg(image: Image, boxes: Boxes) -> str:
-    """Boxes over their image, one colour a label."""
+def boxes_svg(image: Image, boxes: Boxes, known: Iterable[str] = ()) -> str:
+    """Boxes over their image, one colour a label; the same one wherever the same labels are known."""
     h, w = image.height, image.width
-    labels = sorted(set(boxes.labels))
+    labels = sorted({*known, *boxes.labels})
     parts = [f'<image href="{png_uri(image)}" width="{w}" height="{h}"/>']
     for (y0, x0, y1, x1), label in zip(boxes.coords.tolist(), boxes.labels):
         colour = labels.index(label) % 8

@@ -39,6 +39,7 @@ def score_boxes(task: TaskContext) -> dict[str, Any]:
     ]
     usual = _usual([record[field.name] for record in task.train_records])
     wanted = task.config.metrics or ["map", "ap50"]
+    known = sorted({label for boxes in truth for label in boxes.labels})
     real, found = [_detections(t) for t in truth], [_written(o) for o in outputs]
     metrics = []
     for name in (n for n in ("map", "ap50") if n in wanted):
@@ -54,7 +55,7 @@ def score_boxes(task: TaskContext) -> dict[str, Any]:
         "metrics": metrics,
         "confusion": None,
         "samples": [
-            _sample(task, i, outputs[i].value, truth[i], contexts[i])
+            _sample(task, i, outputs[i].value, truth[i], contexts[i], known)
             for i in range(min(SAMPLES, len(truth)))
         ],
         "samples_note": "First items of the split.",
@@ -105,14 +106,14 @@ def _usual(known: Sequence[Boxes]) -> Boxes:
 
 
 def _sample(
-    task: TaskContext, index: int, made: Boxes, truth: Boxes, context: Any
+    task: TaskContext, index: int, made: Boxes, truth: Boxes, context: Any, known: Sequence[str]
 ) -> dict[str, Any]:
     inputs = task.shown_inputs(task.template(index), task.records[index])
     columns = []
     for name, boxes in (("truth", truth), ("model", made)):
         drawn = isinstance(context, Image)
         part = (
-            {"kind": "svg", "svg": figures.boxes_svg(context, boxes)}
+            {"kind": "svg", "svg": figures.boxes_svg(context, boxes, known)}
             if drawn
             else figures.show(boxes)
         )

@@ -12,7 +12,7 @@ import pytest
 from unitok import registry
 from unitok.config import Config, ConfigError, SourceConfig, TaskConfig, Template, TokenizerConfig
 from unitok.errors import InputError
-from unitok.eval import judge, scorers, scores_series
+from unitok.eval import figures, judge, scorers, scores_series
 from unitok.eval.context import Settings, TaskContext
 from unitok.predictor import Predictor, Request
 from unitok.request import Output
@@ -342,6 +342,8 @@ def test_boxes_found_and_the_usual_box() -> None:
     assert right["mAP 50:95"]["value"] == right["AP50"]["value"] == 1
     assert right["mAP 50:95"]["bound"]["value"] > 0.9 > right["mAP 50:95"]["baseline"]["value"]
     assert right["mAP 50:95, source shuffled"]["value"] < 0.5
+    one = figures.boxes_svg(records[0]["image"], Boxes(np.array([[0, 0, 2, 2]]), ["b"]), ["a", "b"])
+    assert 'class="box c1"' in one  # its label's colour, though the other label is not there
     blind = scores(context(records, *seen, lambda f, s: Boxes(np.zeros((0, 4)), [])))
     assert blind["AP50"]["value"] == 0
 
