@@ -29,7 +29,7 @@ QUIET = 1e-3  # magnitudes of a sound of loudness 1 are told apart down to here
 def distance(x_GN: Array, x_hat_GN: Array, stretch: int) -> Array:
     """Mean over the scales, of frames in stretches of `stretch`; next to 0 for equal sounds."""
     sounds = [samples(frames_GN.reshape(-1, stretch, FRAME)) for frames_GN in (x_GN, x_hat_GN)]
-    total = 0.0
+    total: Array = 0.0
     for window, bands in BANDS_OF.items():
         a, b = (magnitudes(x_CT, window) for x_CT in sounds)
         mel_FM = jnp.asarray(mel_filters(RATE, window, bands).T, jnp.float32)
