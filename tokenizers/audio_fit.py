@@ -190,7 +190,7 @@ def _objective(
     fixed = jax.lax.stop_gradient(params)
     envelope_G = codec.nearest_envelope(envelopes_KB, x_GN)
     rest_GN, left, codes = x_GN, [], [envelope_G]
-    spectra = 0.0
+    spectra: Array = 0.0
     for level in range(len(learned["shapes"])):
         gain_GB = codec.band_gains(fixed, envelope_G, level)
         rest = jax.lax.stop_gradient(rest_GN)[:, None]
