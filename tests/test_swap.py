@@ -89,8 +89,12 @@ def test_both_runs_are_trained_and_only_the_tokenizer_differs(out: Path) -> None
 
 def test_every_task_s_change_is_in_the_table(out: Path) -> None:
     rows = scores(out)
-    assert {task for task, _ in rows} == {"read", "draw"}
-    assert {("read", "bits / token, text"), ("draw", "bits / token, image")} <= set(rows)
+    assert {task for task, _ in rows} == {"read", "draw", "all tasks"}
+    assert {
+        ("all tasks", "NLL / token, image"),
+        ("read", "bits / token, text"),
+        ("draw", "bits / token, image"),
+    } <= set(rows)
     for (_, name), row in rows.items():
         first, second = (m["value"] for m in row["scores"])
         assert row["changes"][1]["value"] == pytest.approx(second - first), name
