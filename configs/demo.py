@@ -47,10 +47,9 @@ from unitok.config import (
     TokenizerConfig,
 )
 from unitok.configs import tasks
+from unitok.configs.digits import DIGITS, digits
 
 ask = partial(tasks.ask, eval_items=128)
-DIGITS = "handwritten digits of UCI, Alpaydin & Kaynak 1998, as scikit-learn carries them"
-WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 def made(name: str, size: int, **options: object) -> SourceConfig:
@@ -69,16 +68,6 @@ def part(kind: str, label: str, *fields: str, **options: object) -> dict:
 
 
 def get_config() -> Config:
-    digits = SourceConfig(
-        kind="sklearn",
-        options={
-            "name": "digits", "test_share": 0.2, "seed": 0, "derive": {"word": "label"},
-            "augment": {"split": "train", "field": "image", "copies": 6, "shift": 0.06, "rotate": 8, "scale": 0.08},
-        },
-        label_names={"label": [str(d) for d in range(10)], "word": WORDS},
-        about=DIGITS,
-        licence="CC BY 4.0",
-    )  # fmt: skip
     counts = SourceConfig(
         kind="join",
         options={
@@ -112,7 +101,7 @@ def get_config() -> Config:
             "graph": TokenizerConfig(name="graph"),
         },
         sources={
-            "digits": digits,
+            "digits": digits(copies=6),
             "prose": SourceConfig(
                 kind="sklearn",
                 options={"name": "descriptions", "test_share": 0.1},

@@ -33,17 +33,21 @@ DIGITS = "handwritten digits of UCI, Alpaydin & Kaynak 1998, as scikit-learn car
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
-def get_config() -> Config:
-    digits = SourceConfig(
+def digits(copies: int) -> SourceConfig:
+    """Each training picture `copies` times, moved a little in all but the first."""
+    return SourceConfig(
         kind="sklearn",
         options={
             "name": "digits", "test_share": 0.2, "seed": 0, "derive": {"word": "label"},
-            "augment": {"split": "train", "field": "image", "copies": 8, "shift": 0.06, "rotate": 8, "scale": 0.08},
+            "augment": {"split": "train", "field": "image", "copies": copies, "shift": 0.06, "rotate": 8, "scale": 0.08},
         },
         label_names={"label": [str(d) for d in range(10)], "word": WORDS},
         about=DIGITS,
         licence="CC BY 4.0",
     )  # fmt: skip
+
+
+def get_config() -> Config:
     prose = SourceConfig(
         kind="sklearn",
         options={"name": "descriptions", "test_share": 0.1},
@@ -62,7 +66,7 @@ def get_config() -> Config:
                 fit=FitConfig(source="digits", steps=800, batch_size=128),
             ),
         },
-        sources={"digits": digits, "prose": prose},
+        sources={"digits": digits(copies=8), "prose": prose},
         tasks={
             "recognise": ask(
                 "digits", 4.0,

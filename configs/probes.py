@@ -42,7 +42,8 @@ from unitok.config import (
     TokenizerConfig,
 )
 from unitok.configs import tasks
-from unitok.configs.demo import DIGITS, WORDS, made, part
+from unitok.configs.demo import made, part
+from unitok.configs.digits import DIGITS, WORDS, digits
 
 ask = partial(tasks.ask, eval_items=200)
 SAME = ObjectiveConfig(kind="contrastive", options={"temperature": 0.1})
@@ -61,16 +62,6 @@ def beeps(side: str, seed: int) -> dict[str, Any]:
 
 
 def get_config() -> Config:
-    digits = SourceConfig(
-        kind="sklearn",
-        options={
-            "name": "digits", "test_share": 0.2, "seed": 0, "derive": {"word": "label"},
-            "augment": {"split": "train", "field": "image", "copies": 6, "shift": 0.06, "rotate": 8, "scale": 0.08},
-        },
-        label_names={"label": [str(d) for d in range(10)], "word": WORDS},
-        about=DIGITS,
-        licence="CC BY 4.0",
-    )  # fmt: skip
     counts = SourceConfig(
         kind="join",
         options={
@@ -104,7 +95,7 @@ def get_config() -> Config:
             "graph": TokenizerConfig(name="graph"),
         },
         sources={
-            "digits": digits,
+            "digits": digits(copies=6),
             "sounds": made("sounds", 4000),
             "beeps": made("sounds", 3000, kinds=["beeps"]),
             "curves": made("curves", 4000),
