@@ -5,7 +5,7 @@
 shift: share of the side; rotate: degrees; scale: share. Each is the greatest of a uniform draw. flip: true
 mirrors half of the copies left to right and half upside down. boxes: fields of boxes that lie in the image
 and go with it (see `boxes.moved`). Copy 0 is the data itself; the codes of all copies are cached, so that
-moving costs nothing while training. A rule with `mix` is of series instead, see `mixup.py`.
+moving costs nothing while training. A rule with `fields` is of series instead, see `distort.py` and `mixup.py`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from unitok.data import boxes, mixup
-from unitok.data.columns import Column
+from unitok.data import boxes, distort, mixup
+from unitok.data.columns import Column, repeated
 from unitok.errors import InputError
 from unitok.values import Boxes, Image
 
@@ -33,6 +33,8 @@ def augmented(
     """
     if "mix" in rule:
         return mixup.mixed(fields, rows, rule, seed)
+    if "fields" in rule:
+        return distort.distorted(fields, rows, rule, seed)
     copies, field = rule.get("copies"), str(rule.get("field"))
     if (
         set(rule) - {"split", "field", "copies", "flip", "boxes", *MOTIONS}
@@ -50,11 +52,11 @@ def augmented(
         if name not in fields or (len(rows) and not isinstance(fields[name][int(rows[0])], Boxes)):
             raise InputError(f"source.options.augment.boxes: no field of boxes {name!r}")
     image, total = fields[field], len(fields[field])
-    repeated = {name: mixup.repeated(column, copies) for name, column in fields.items()}
-    repeated[field] = _moved(image, image, rule, copies, seed)
+    made = {name: repeated(column, copies) for name, column in fields.items()}
+    made[field] = _moved(image, image, rule, copies, seed)
     for name in rule.get("boxes", ()):
-        repeated[name] = _moved(fields[name], image, rule, copies, seed)
-    return repeated, np.concatenate([rows + copy * total for copy in range(copies)])
+        made[name] = _moved(fields[name], image, rule, copies, seed)
+    return made, np.concatenate([rows + copy * total for copy in range(copies)])
 
 
 def _moved(

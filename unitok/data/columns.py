@@ -36,6 +36,12 @@ class Column:
         return self.read(row)
 
 
+def repeated(column: Column, copies: int) -> Column:
+    """A column `copies` times over."""
+    plain = None if column.plain is None else list(column.plain) * copies
+    return Column(len(column) * copies, lambda row: column[row % len(column)], plain)
+
+
 @dataclass(frozen=True)
 class Loaded:
     """Columns by field, what identifies their content (paths, sizes and times of files), and unless told

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from unitok.data.columns import Column
+from unitok.data.columns import Column, repeated
 from unitok.errors import InputError
 from unitok.values import Series
 
@@ -100,9 +100,3 @@ def _alike(fields: Mapping[str, Column], rows: np.ndarray, same: Any) -> dict[in
     labels = np.array([str(column.plain[row]) for row in rows])
     groups = {label: rows[labels == label] for label in np.unique(labels).tolist()}
     return {row: groups[label] for row, label in zip(rows.tolist(), labels.tolist())}
-
-
-def repeated(column: Column, copies: int) -> Column:
-    """A column `copies` times over."""
-    plain = None if column.plain is None else list(column.plain) * copies
-    return Column(len(column) * copies, lambda row: column[row % len(column)], plain)
