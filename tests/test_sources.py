@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from unitok.config import SourceConfig
 from unitok.data import files
+from unitok.data.distort import _warped
 from unitok.data.sources import build_source, from_arrays
 from unitok.errors import InputError
 from unitok.interfaces import Source
@@ -259,6 +260,60 @@ def test_a_wrong_mixing_rule_is_refused(tmp_path, wrong, says):
             test_share=0.3,
             augment=rule,
         )
+
+
+def test_distorted_series_keep_their_labels_ends_and_missing_values(tmp_path):
+    """The changes one at a time: noise of the size asked for, one factor for all, time bent but in order."""
+    rng = np.random.default_rng(0)
+    table = np.round(np.cumsum(rng.normal(size=(40, 60)), axis=1), 3)
+    rows = [f"{i % 3},{','.join(map(str, row))}" for i, row in enumerate(table)]
+    (tmp_path / "s.csv").write_text(
+        "\n".join([",".join(["label", *(f"v{i}" for i in range(60))]), *rows])
+    )
+
+    def read(split: str = "train", **changes: float):
+        rule = {"split": "train", "copies": 4, "fields": ["series"], **changes}
+        shape = {"gather": {"series": [1, None]}, "test_share": 0.25}
+        return source("csv", tmp_path / "s.csv", split, augment=rule, **shape)
+
+    plain = [r["series"].values for r in read()][:30]
+    labels = [r["label"] for r in read()][:30]
+    assert len(read()) == 120 and len(read("test", noise=0.5)) == 10
+    for changes in ({"noise": 0.1}, {"gain": 0.3}, {"warp": 0.1}):
+        more = read(**changes)
+        values = [r["series"].values for r in more]
+        assert [r["label"] for r in more] == labels * 4
+        assert all(np.array_equal(a, b) for a, b in zip(values[:30], plain))
+        assert all(np.array_equal(r["series"].values, v) for r, v in zip(more, values))
+        for place in range(30, 120):
+            x, y = plain[place % 30][:, 0], values[place][:, 0]
+            assert not np.array_equal(x, y)
+            if "noise" in changes:
+                assert 0.06 < np.std(y - x) / np.std(x) < 0.14
+            elif "gain" in changes:
+                ratio = y[np.abs(x) > 0.01] / x[np.abs(x) > 0.01]
+                assert np.ptp(ratio) < 1e-4 and 0.7 <= ratio[0] <= 1.3
+            else:
+                assert y[0] == x[0] and y[-1] == pytest.approx(x[-1], abs=1e-5)
+                assert y.min() >= x.min() - 1e-5 and y.max() <= x.max() + 1e-5
+    line = np.linspace(0, 1, 50)[:, None]
+    for seed in range(50):  # at the most that may be asked for, time never runs backward
+        amounts = 0.199 * np.random.default_rng(seed).uniform(-1, 1, 2)
+        assert (np.diff(_warped(line, amounts)[:, 0]) > 0).all()
+    gap = np.where(np.arange(50) == 20, np.nan, 1.0)[:, None]
+    assert 1 <= np.isnan(_warped(gap, np.array([0.1, 0.1]))).sum() <= 4
+
+
+@pytest.mark.parametrize("wrong", [{"warp": 0.3}, {"copies": 0}, {"fields": []}, {"noisy": 1}])
+def test_a_wrong_rule_of_distortion_is_refused(tmp_path, wrong):
+    (tmp_path / "s.csv").write_text("label,a,b\n0,1,2\n1,2,3\n")
+    gather = {"series": [1, None]}
+    rule = {"split": "train", "copies": 2, "fields": ["series"], "noise": 0.1, **wrong}
+    with pytest.raises(InputError, match="and if wanted noise"):
+        source("csv", tmp_path / "s.csv", "train", gather=gather, augment=rule)
+    rule = {"split": "train", "copies": 2, "fields": ["label"], "noise": 0.1}
+    with pytest.raises(InputError, match="no field of series 'label'"):
+        source("csv", tmp_path / "s.csv", "train", gather=gather, augment=rule)
 
 
 @pytest.mark.skipif(

@@ -30,24 +30,27 @@ def distorted(
 
     Raises InputError for a rule that is none, or fields that are not there or hold no series.
     """
-    copies, names = rule.get("copies"), rule.get("fields")
+    copies: Any = rule.get("copies")
+    names: Any = rule.get("fields")
     shares = [rule.get(name, 0.0) for name in CHANGES]
-    sound = isinstance(copies, int) and copies > 0 and isinstance(names, (list, tuple)) and names
+    sound = (
+        isinstance(copies, int) and copies > 0 and isinstance(names, (list, tuple)) and bool(names)
+    )
     sound = sound and all(
         isinstance(s, (int, float)) and 0 <= s < limit for s, limit in zip(shares, (9, 1, 0.2))
     )
     if set(rule) - OPTIONS or not sound:
         raise InputError(
-            "source.options.augment: want split, copies (a positive integer), fields (names of series), and if "
-            f"wanted noise (from 0), gain (0 to 1), warp (0 to 0.2); got {dict(rule)}"
+            "source.options.augment: want split, copies (a positive integer), fields (names of series), "
+            f"and if wanted noise (from 0), gain (0 to 1), warp (0 to 0.2); got {dict(rule)}"
         )
-    for name in names or ():
+    for name in names:
         if name not in fields or (len(rows) and not isinstance(fields[name][int(rows[0])], Series)):
             raise InputError(f"source.options.augment.fields: no field of series {name!r}")
     made = {name: repeated(column, copies) for name, column in fields.items()}
-    for order, name in enumerate(names or ()):
+    for order, name in enumerate(names):
         made[name] = _distorted_column(fields[name], shares, copies, seed, order)
-    total = len(fields[names[0]]) if names else 0
+    total = len(fields[names[0]])
     return made, np.concatenate([rows + copy * total for copy in range(copies)])
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from unitok.data import columns, files, libraries, limits, synthetic, tables, text_formats
+from unitok.data import columns, files, kernels, libraries, limits, synthetic, tables, text_formats
 from unitok.data.columns import Loaded
 from unitok.errors import InputError
 
@@ -208,6 +208,9 @@ READERS: dict[str, Reader] = {
     "sklearn": Reader(libraries.read_sklearn, ("name",), defaults={"test_share": 0.2}),
     "synthetic": Reader(
         synthetic.read_synthetic, ("name", "size", "kinds", "seconds"), defaults={"test_share": 0.2}
+    ),
+    "kernels": Reader(
+        kernels.read_kernels, ("size", "past", "future", "freq"), defaults={"test_share": 0.02}
     ),
     "idx": Reader(read_idx, has_splits=lambda path: True),
     "images": Reader(read_images, has_splits=_split_folders),

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-PLACE_FREQUENCIES = np.pi / 2.0 ** np.arange(
-    8
-)  # neighbours apart at one end, 256 places at the other
+# neighbours apart at one end, 4,096 places at the other: a period shorter than a value, such as a series of 300
+# steps, would give two of its places the same features
+PLACE_FREQUENCIES = np.pi / 2.0 ** np.arange(12)
 PLACE_FEATURES = 2 * 3 * len(PLACE_FREQUENCIES)
 
 
