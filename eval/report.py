@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unitok.eval import figures
+from unitok.eval.context import SHUFFLED
 from unitok.eval.probes import findings
 
 CARDS = 6
@@ -134,7 +135,7 @@ def grouped(tasks: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not task["metrics"]:
             continue
         row = metric_rows(task["metrics"][:1])[0]
-        shuffled = [m for m in task["metrics"] if m["name"].endswith("source shuffled")]
+        shuffled = [m for m in task["metrics"] if m["name"].endswith(SHUFFLED)]
         other = score(shuffled[0]["value"], shuffled[0]["unit"]) if shuffled else ""
         groups.setdefault(task["target"], []).append(
             {

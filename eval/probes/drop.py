@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from unitok.config import Template
-from unitok.eval.context import SHUFFLED_NOTE, TaskContext, coded
+from unitok.eval.context import SHUFFLED, TaskContext, coded
 from unitok.eval.probes.findings import Probed, findings, number, shown, table
 from unitok.interfaces import Tokens
 from unitok.interpreter import Interpreter
@@ -63,7 +63,7 @@ def probe(probed: Probed, evaluate: Evaluate) -> dict[str, Any] | None:
 def _scores(evaluate: Evaluate, task: TaskContext) -> dict[str, Any]:
     """Without the score of shuffled sources, which asks the same as this probe of all fields at once."""
     found = evaluate(task)
-    return {**found, "metrics": [m for m in found["metrics"] if m["note"] != SHUFFLED_NOTE]}
+    return {**found, "metrics": [m for m in found["metrics"] if not m["name"].endswith(SHUFFLED)]}
 
 
 def _smaller(task: TaskContext) -> TaskContext:
