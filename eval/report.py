@@ -43,6 +43,7 @@ def render(
             results=results,
             run=results["run"],
             tasks=tasks,
+            untrained=untrained(tasks, config or {}),
             groups=grouped(tasks),
             rows={name: metric_rows(task["metrics"]) for name, task in tasks.items()},
             probes=results.get("probes", {}),
@@ -67,7 +68,7 @@ def environment() -> Any:
     )  # fmt: skip
     found.filters.update(score=score, interval=interval, count=lambda n: f"{n:,}")
     found.filters.update(
-        cell=findings.cell, span=findings.span, shown=findings.shown, score_rows=findings.score_rows,
+        cell=findings.cell, span=findings.span, shown=findings.shown, score_rows=findings.score_rows, in_short=findings.in_short,
         chart=figures.line_chart,
     )  # fmt: skip
     return found
@@ -126,6 +127,12 @@ def headline(tasks: Mapping[str, Any]) -> list[dict[str, str]]:
         }
         for n in order[:CARDS]
     ]
+
+
+def untrained(tasks: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """The tasks that the config holds out of training: those of weight 0."""
+    of = config.get("tasks", {})
+    return [name for name in tasks if name in of and of[name]["weight"] == 0]
 
 
 def grouped(tasks: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -48,8 +48,8 @@ def score_pixels(task: TaskContext) -> dict[str, Any]:
         other := exchanged.asked(task, ask)
     ):  # anew: the size is the truth's
         measure = MEASURES[found[0]["key"]]
-        values = [measure(real[i], image) for i, image in zip(other.places, other.outputs)]
-        found.append(other.metric(found[0], bootstrap.mean(np.array(values), task.settings.seed)))
+        theirs = np.array([measure(real[i], v) for i, v in zip(other.places, other.outputs)])
+        found.append(other.metric(found[0], bootstrap.mean(theirs, task.settings.seed)))
     values = np.array([_psnr(a, b) for a, b in zip(real, made)])
     return {
         "about": about,

@@ -64,12 +64,12 @@ def probe(probed: Probed) -> dict[str, Any] | None:
                     str(len(chosen)),
                 ]
             )
-            what = f"exact, {name if name == NEVER else f'wording {name}'}, {_shown(k)}"
+            what = f"exact {_shown(k)}, {name if name == NEVER else f'wording {name}'}"
             base = ("always the commonest", flat)
-            if k == min(SHOTS):
+            if k in (min(SHOTS), max(SHOTS)):
                 metrics.append(metric(what, free, "%", base))
-            if held is not None and k in (min(SHOTS), max(SHOTS)):
-                metrics.append(metric(f"{what}, among known answers", held, "%", base))
+                if held is not None:
+                    metrics.append(metric(f"{what}, among known answers", held, "%", base))
     kind = "trained" if trained else "held out of training (weight 0)"
     about = f"The task is {kind}. Examples are solved items of the training split, drawn anew for each item."
     note = (
@@ -80,7 +80,7 @@ def probe(probed: Probed) -> dict[str, Any] | None:
 
 
 def _shown(k: int) -> str:
-    return "zero-shot" if k == 0 else f"{k} example{'s' if k > 1 else ''} shown"
+    return "zero-shot" if k == 0 else f"after {k} example{'s' if k > 1 else ''}"
 
 
 def _scores(
