@@ -82,7 +82,7 @@ def get_config() -> Config:
     hidden: dict[str, Any] = {"input_noise": 0.4}
     return Config(
         name="probes",
-        steps=1000,
+        steps=1300,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(
@@ -116,7 +116,7 @@ def get_config() -> Config:
                 ("{image} Read the digit.", "{label:text}"),
                 ("Name the number in the picture: {image}", "{label:text}"),
                 ("{image} What digit was written?", "{label:text}"),
-                unseen="{image} What number do you see?", metrics=["accuracy"], **hidden,
+                unseen="{image} What number do you see?", metrics=["accuracy"], shots=4, **hidden,
             ),
             "hear": ask(
                 "sounds", 1.2,
@@ -137,7 +137,7 @@ def get_config() -> Config:
                 ("Which family is this graph of? {graph}", "{family:text}"),
                 ("{graph} What kind of graph?", "{family:text}"),
                 ("Name the graph: {graph}", "{family:text}"),
-                unseen="{graph} Which kind is this graph?", metrics=["accuracy"], **hidden,
+                unseen="{graph} Which kind is this graph?", metrics=["accuracy"], shots=4, **hidden,
             ),
             "forecast": ask(
                 "seasons", 0.7,
@@ -151,7 +151,7 @@ def get_config() -> Config:
                 ("How many? {series}", "{label:text}"),
                 ("{audio} Count.", "{label:text}"),
                 ("{series} Count.", "{label:text}"),
-                unseen="{audio} How many are there?", metrics=["accuracy"],
+                unseen="{audio} How many are there?", metrics=["accuracy"], shots=4,
             ),
             "count_both": ask(
                 "counts", 1.0,

@@ -25,10 +25,7 @@ TRAIN_EXAMPLES = 500  # of these, tokenized
 TRAIN_VALUES = 20_000  # at the most, for the judge and the nearest neighbours
 CHUNK = 256  # generated rows between two lines of progress
 SAMPLES = 12
-SHUFFLED_NOTE = (
-    "the inputs that are no text come from another item: what is left is owed to the sentence alone"
-)
-SHUFFLED = 200  # items at the most whose inputs are exchanged
+SHUFFLED = ", source shuffled"  # ends the name of a score of inputs that came from another item
 TOKENS = 120_000  # generated for one task at the most: where several samples an item are drawn, items are fewer
 LOWER = frozenset(
     [
@@ -120,28 +117,6 @@ class TaskContext:
         """A field's training values with their records (read lazily)."""
         rows = [self.train[i] for i in self.choose(len(self.train), most)]
         return [row[field] for row in rows], rows
-
-    @property
-    def reads_values(self) -> bool:
-        """Whether the inputs hold a field that is no text: an image, a sound, a graph ..."""
-        return any(field.modality != TEXT for field in self.input_fields(self.config.templates[0]))
-
-    def shuffled(self) -> tuple[list[int], list[Mapping[str, Any]]]:
-        """(places of up to SHUFFLED items, their records with every input that is no text from another item).
-
-        What a model still scores on these it owes to the sentence and the answers' frequencies, not to
-        the source that it seems to read.
-        """
-        count = min(SHUFFLED, len(self.records))
-        order = np.random.default_rng([self.settings.seed, 2]).permutation(count)
-        donor = np.empty(count, int)
-        donor[order] = np.roll(order, 1)  # one cycle: nobody keeps his own
-        taken: list[Mapping[str, Any]] = []
-        for i in range(count):
-            fields = [f for f in self.input_fields(self.template(i)) if f.modality != TEXT]
-            other = self.records[donor[i]]
-            taken.append({**self.records[i], **{f.name: other[f.name] for f in fields}})
-        return list(range(count)), taken
 
     # ---- examples -------------------------------------------------------------------------
 

@@ -245,7 +245,7 @@ def graph_svg(graph: Graph, side: int = 150) -> str:
 
 
 def line_chart(
-    curves: Mapping[str, Points], x_label: str, y_label: str, width: int = 520, height: int = 260
+    curves: Mapping[str, Points], x_label: str, y_label: str, width: int = 400, height: int = 220
 ) -> str:
     """Curves over a common axis: grid, ticks, axis names; colours in order, the page draws the legend."""
     points = [p for curve in curves.values() for p in curve if all(map(math.isfinite, p))]

@@ -11,7 +11,7 @@ from typing import Any
 
 from unitok.run import write_json
 
-FORMAT = 3  # of the results; others are made again
+FORMAT = 4  # of the results; others are made again
 
 
 def digest(*parts: Any) -> str:

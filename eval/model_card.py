@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from unitok.config import Config, TokenizerConfig
+from unitok.eval.context import SHUFFLED
 from unitok.eval.report import interval, score
 from unitok.sequence import fields
 from unitok.tokenizers.base import DEFAULTS
@@ -22,7 +23,6 @@ METRIC_TYPES = {
     "exact match": "exact_match",
     "chrF": "chrf",
 }
-SHUFFLED = ", source shuffled"  # ends the name of a score whose inputs came from other items
 
 
 def write(results: Mapping[str, Any], config: Config, command: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unitok.eval import figures
+from unitok.eval.context import SHUFFLED
 from unitok.eval.probes import findings
 
 CARDS = 6
@@ -42,6 +43,7 @@ def render(
             results=results,
             run=results["run"],
             tasks=tasks,
+            untrained=untrained(tasks, config or {}),
             groups=grouped(tasks),
             rows={name: metric_rows(task["metrics"]) for name, task in tasks.items()},
             probes=results.get("probes", {}),
@@ -66,7 +68,7 @@ def environment() -> Any:
     )  # fmt: skip
     found.filters.update(score=score, interval=interval, count=lambda n: f"{n:,}")
     found.filters.update(
-        cell=findings.cell, span=findings.span, shown=findings.shown, score_rows=findings.score_rows,
+        cell=findings.cell, span=findings.span, shown=findings.shown, score_rows=findings.score_rows, in_short=findings.in_short,
         chart=figures.line_chart,
     )  # fmt: skip
     return found
@@ -127,6 +129,12 @@ def headline(tasks: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
+def untrained(tasks: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """The tasks that the config holds out of training: those of weight 0."""
+    of = config.get("tasks", {})
+    return [name for name in tasks if name in of and of[name]["weight"] == 0]
+
+
 def grouped(tasks: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row a task, its first metric, under the modality of its target; a shuffled source beside it."""
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -134,7 +142,7 @@ def grouped(tasks: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not task["metrics"]:
             continue
         row = metric_rows(task["metrics"][:1])[0]
-        shuffled = [m for m in task["metrics"] if m["name"].endswith("source shuffled")]
+        shuffled = [m for m in task["metrics"] if m["name"].endswith(SHUFFLED)]
         other = score(shuffled[0]["value"], shuffled[0]["unit"]) if shuffled else ""
         groups.setdefault(task["target"], []).append(
             {

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from unitok.eval import baselines, figures
-from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, metric
+from unitok.eval import baselines, exchanged, figures
+from unitok.eval.context import SAMPLES, TaskContext, metric
 from unitok.metrics import bootstrap, detection
 from unitok.metrics.detection import Detections
 from unitok.values import Boxes, Image
@@ -48,8 +48,11 @@ def score_boxes(task: TaskContext) -> dict[str, Any]:
         bound = ("reconstructions", value([_detections(b) for b in rebuilt]))
         score = _estimate(_matched(name, real, found), task.settings.seed)
         metrics.append(metric(TITLES[name], score, "%", baseline, bound, key=name))
-    if task.reads_values and metrics:
-        metrics.append(_shuffled(task, ask, real, metrics[0]))
+    again = lambda records: ask(records, exchanged.DOING)  # noqa: E731
+    if metrics and (other := exchanged.exchange(task, outputs, again)):
+        theirs = [_written(output) for output in other.outputs]
+        matched = _matched(metrics[0]["key"], [real[i] for i in other.places], theirs)
+        metrics.append(other.metric(metrics[0], _estimate(matched, task.settings.seed)))
     return {
         "about": "Boxes, written greedily.",
         "metrics": metrics,
@@ -73,17 +76,6 @@ def _estimate(images: Sequence[detection.Matched], seed: int) -> bootstrap.Estim
     """Resampled by image: what is matched in one does not depend on the others."""
     score = lambda chosen: detection.mean_average_precision([images[i] for i in chosen])  # noqa: E731
     return bootstrap.of_items(len(images), score, seed)
-
-
-def _shuffled(
-    task: TaskContext, ask: Any, real: Sequence[Detections], first: dict[str, Any]
-) -> dict[str, Any]:
-    places, records = task.shuffled()
-    found = [_written(output) for output in ask(records, "with sources shuffled")]
-    matched = _matched(first["key"], [real[i] for i in places], found)
-    pair = first["baseline"]["name"], first["baseline"]["value"]
-    score = _estimate(matched, task.settings.seed)
-    return metric(f"{first['name']}, source shuffled", score, "%", pair, None, SHUFFLED_NOTE)
 
 
 def _detections(boxes: Boxes) -> Detections:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from unitok.errors import InputError
-from unitok.eval import baselines, figures
-from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, metric
+from unitok.eval import baselines, exchanged, figures
+from unitok.eval.context import SAMPLES, TaskContext, metric
 from unitok.metrics import bootstrap
 from unitok.metrics.counting import count_bursts, count_spikes
 from unitok.values import Audio, Series
@@ -40,11 +40,10 @@ def score_count(task: TaskContext) -> dict[str, Any]:
     found = [
         metric("as many as asked for", bootstrap.mean(right.astype(float), seed), "%", guess, bound, key="count")
     ]  # fmt: skip
-    if task.reads_values:
-        places, records = task.shuffled()
-        hits = counted(_write(task, records, "with sources shuffled")) == truth[places]
-        score = bootstrap.mean(hits.astype(float), seed)
-        found.append(metric("as many as asked for, source shuffled", score, "%", guess, None, SHUFFLED_NOTE))  # fmt: skip
+    ask = lambda records: _write(task, records, exchanged.DOING)  # noqa: E731
+    if other := exchanged.exchange(task, made, ask):
+        hits = counted(other.outputs) == truth[other.places]
+        found.append(other.metric(found[0], bootstrap.mean(hits.astype(float), seed)))
     numbers = counted(made)
     return {
         "about": f"Sampled at temperature {task.temperature:g}; what is counted are bursts of sound, or spikes of a curve.",

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from unitok.eval import figures
-from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, metric
+from unitok.eval import exchanged, figures
+from unitok.eval.context import SAMPLES, TaskContext, metric
 from unitok.eval.judge_graphs import GraphJudge
 from unitok.metrics import bootstrap, graphs
 from unitok.sequence import TEXT, as_text
@@ -50,8 +50,10 @@ def score_graphs(task: TaskContext) -> dict[str, Any]:
         bound = ("reconstructions", float(np.mean(right(everything, rebuilt))))
         baseline = ("a training graph at random", chance)
         found.append(metric(TITLES[name], score, "%", baseline, bound, notes.get(name, ""), key=name))  # fmt: skip
-    if task.reads_values and found:
-        found.append(_shuffled(task, found[0], measures[found[0]["key"]]))
+    ask = lambda records: _ask(task, records, exchanged.DOING)  # noqa: E731
+    if found and (other := exchanged.exchange(task, made, ask)):
+        hits = measures[found[0]["key"]](other.places, other.outputs)
+        found.append(other.metric(found[0], bootstrap.mean(np.array(hits, float), seed)))
     found += _each(wanted, made, truth, known, molecules, seed)
     found += [_distance(name, made, truth, known, seed) for name in SETS if name in wanted]
     verdicts = next(iter(measures.values()))(everything, made) if measures else None
@@ -141,14 +143,6 @@ def _measures(
             for i, g in zip(items, made)
         ]
     return found, notes
-
-
-def _shuffled(task: TaskContext, first: dict[str, Any], right: Measure) -> dict[str, Any]:
-    places, records = task.shuffled()
-    hits = np.array(right(places, _ask(task, records, "with sources shuffled")), float)
-    pair = first["baseline"]["name"], first["baseline"]["value"]
-    score = bootstrap.mean(hits, task.settings.seed)
-    return metric(f"{first['name']}, source shuffled", score, "%", pair, None, SHUFFLED_NOTE)
 
 
 def _molecules(known: Sequence[Graph]) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from unitok import grammar, objectives
-from unitok.eval import baselines, completion, figures
+from unitok.eval import baselines, completion, exchanged, figures
 from unitok.eval.context import SAMPLES, TaskContext, metric
 from unitok.metrics import bootstrap, images
 from unitok.values import Image
@@ -31,7 +32,7 @@ def score_pixels(task: TaskContext) -> dict[str, Any]:
         made, cuts = _complete(task, codes)
         about = "Images, completed greedily from the first half of their tokens."
     else:
-        made, cuts = _redraw(task, real), [0] * len(real)
+        made, cuts = _redraw(task, task.records, real, "drawing"), [0] * len(real)
         about = "Images, written greedily, compared with the truth."
     flat = [_without_looking(tokenizer, common, *given) for given in zip(real, codes, cuts)]
     found = []
@@ -42,6 +43,13 @@ def score_pixels(task: TaskContext) -> dict[str, Any]:
         bound = ("reconstructions", float(score(rebuilt).mean()))
         unit = "dB" if name == "psnr" else ""
         found.append(metric(name.upper(), estimate, unit, baseline, bound, key=name))
+    ask = lambda records: _redraw(task, records, real, exchanged.DOING)  # noqa: E731
+    if task.kind != "prefix" and (
+        other := exchanged.asked(task, ask)
+    ):  # anew: the size is the truth's
+        measure = MEASURES[found[0]["key"]]
+        theirs = np.array([measure(real[i], v) for i, v in zip(other.places, other.outputs)])
+        found.append(other.metric(found[0], bootstrap.mean(theirs, task.settings.seed)))
     values = np.array([_psnr(a, b) for a, b in zip(real, made)])
     return {
         "about": about,
@@ -56,16 +64,19 @@ def score_pixels(task: TaskContext) -> dict[str, Any]:
 # ---- asking the model --------------------------------------------------------------------------
 
 
-def _redraw(task: TaskContext, real: list[Image]) -> list[Image]:
+def _redraw(
+    task: TaskContext, records: Sequence[Mapping[str, Any]], real: list[Image], what: str
+) -> list[Image]:
+    """Greedily, each of the size of the truth in its place."""
     requests = [
         task.request(
             i, record, "image", temperature=0.0, seed=task.settings.seed,
             constraints={"height": image.height, "width": image.width, "channels": image.channels},
             max_new_tokens=len(task.examples[i].labels),
         )
-        for i, (record, image) in enumerate(zip(task.records, real))
+        for i, (record, image) in enumerate(zip(records, real))
     ]  # fmt: skip
-    return [output.value for output in task.ask(requests, "drawing")]
+    return [output.value for output in task.ask(requests, what)]
 
 
 def _complete(task: TaskContext, codes: list[np.ndarray]) -> tuple[list[Image], list[int]]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from unitok.errors import InputError
-from unitok.eval import baselines, figures, judge
-from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, metric
+from unitok.eval import baselines, exchanged, figures, judge
+from unitok.eval.context import SAMPLES, TaskContext, metric
 from unitok.metrics import bootstrap, frechet
 from unitok.metrics.classification import confusion_matrix
 from unitok.predictor import Request
@@ -72,8 +72,13 @@ def score_judged(task: TaskContext, judges: dict[Any, Any]) -> dict[str, Any]:
             ("reconstructions", float(bound)), note, key="judge",
         )
     ]  # fmt: skip
-    if task.reads_values:
-        found.append(_shuffled(task, reader, truth, chance))
+    ask = lambda records: _generate(task, records, exchanged.DOING)  # noqa: E731
+    if other := exchanged.exchange(task, made, ask):
+        hits = [
+            float(truth[i] == word)
+            for i, word in zip(other.places, reader.recognise(other.outputs))
+        ]
+        found.append(other.metric(found[0], bootstrap.mean(np.array(hits), task.settings.seed)))
     if "frechet" in task.config.metrics:
         found.append(_frechet(task, modality, real, made, rebuilt, pool))
     index, distance = judge.nearest(made, pool, reader.size)
@@ -107,17 +112,6 @@ def _generate(
         for i, record in enumerate(records)
     ]  # fmt: skip
     return [output.value for output in task.ask(requests, what)]
-
-
-def _shuffled(
-    task: TaskContext, reader: judge.Judge, truth: Sequence[str], chance: tuple[str, float]
-) -> dict[str, Any]:
-    places, records = task.shuffled()
-    read = reader.recognise(_generate(task, records, "with sources shuffled"))
-    hits = np.array([float(truth[i] == word) for i, word in zip(places, read)])
-    estimate = bootstrap.mean(hits, task.settings.seed)
-    name = "recognised by the judge, source shuffled"
-    return metric(name, estimate, "%", chance, None, SHUFFLED_NOTE)
 
 
 def _frechet(

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from unitok.eval import answers, figures, scores_text
-from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, answer, metric
+from unitok.eval import answers, exchanged, figures, scores_text
+from unitok.eval.context import SAMPLES, TaskContext, answer, metric
 from unitok.metrics import bootstrap, regression
 
-NAMES = frozenset(["mae", "rmse", "r2"])
+TITLES = {"mae": "MAE", "rmse": "RMSE", "r2": "R²"}
+NAMES = frozenset(TITLES)
 
 
 def suits(task: TaskContext) -> bool:
@@ -27,26 +28,31 @@ def score_numbers(task: TaskContext) -> dict[str, Any]:
     truth = _numbers([answer(task.template(i), r) for i, r in enumerate(task.records)])
     known, kept = known[~np.isnan(known)], ~np.isnan(truth)
     median, mean = float(np.median(known)), float(known.mean())
-    written = [output.value for output in scores_text.write(task, task.records, "writing")]
+    outputs = scores_text.write(task, task.records, "writing")
+    written = [output.value for output in outputs]
     raw = _numbers(written)
     guess = np.where(np.isnan(raw), median, raw)
     seed, n = task.settings.seed, int(kept.sum())
     y, p = truth[kept], guess[kept]
-    made = {
-        "mae": metric("MAE", bootstrap.mean(np.abs(y - p), seed), "", ("training median", float(np.abs(y - median).mean())), key="mae"),
-        "rmse": metric("RMSE", bootstrap.of_sums(_moments(y, p), _rmse, seed), "", ("training mean", regression.rmse(y, np.full(n, mean))), key="rmse"),
-    }  # fmt: skip
-    if np.ptp(y) > 0:
-        flat = regression.r2(y, np.full(n, mean))
-        estimate = bootstrap.of_sums(_moments(y, p), _r2, seed)
-        made["r2"] = metric("R²", estimate, "", ("training mean", flat), key="r2")
-    wanted = task.config.metrics or list(NAMES)
-    found = [m for name, m in made.items() if name in wanted]
+    flat = {
+        "mae": ("training median", median),
+        "rmse": ("training mean", mean),
+        "r2": ("training mean", mean),
+    }
+    names = [
+        n for n in flat if n in (task.config.metrics or NAMES) and (n != "r2" or np.ptp(y) > 0)
+    ]
+    found = []
+    for name in names:
+        constant, level = flat[name]
+        base = (constant, _estimate(name, y, np.full(n, level), seed).value)
+        found.append(metric(TITLES[name], _estimate(name, y, p, seed), "", base, key=name))
     found.append(
         metric("not a number", bootstrap.mean(np.isnan(raw).astype(float), seed), "%", note="counted as the training median")
     )  # fmt: skip
-    if task.reads_values:
-        found.append(_shuffled(task, truth, median))
+    ask = lambda records: scores_text.write(task, records, exchanged.DOING)  # noqa: E731
+    if names and (other := exchanged.exchange(task, outputs, ask)):
+        found.append(_shuffled(other, found[0], truth, median, flat[names[0]][1], seed))
     order = np.argsort(-np.abs(truth - guess), kind="stable")[: SAMPLES // 2].tolist()
     chosen = order + [i for i in range(len(truth)) if i not in order][: SAMPLES - len(order)]
     return {
@@ -67,14 +73,26 @@ def score_numbers(task: TaskContext) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _shuffled(task: TaskContext, truth: np.ndarray, median: float) -> dict[str, Any]:
-    places, records = task.shuffled()
-    raw = _numbers([o.value for o in scores_text.write(task, records, "with sources shuffled")])
-    errors = np.abs(truth[places] - np.where(np.isnan(raw), median, raw))
-    flat = float(np.nanmean(np.abs(truth[places] - median)))
-    estimate = bootstrap.mean(errors[~np.isnan(errors)], task.settings.seed)
-    found = metric("MAE, source shuffled", estimate, "", ("training median", flat))
-    return {**found, "lower": True, "note": SHUFFLED_NOTE}
+def _shuffled(
+    other: exchanged.Exchanged,
+    first: dict[str, Any],
+    truth: np.ndarray,
+    median: float,
+    level: float,
+    seed: int,
+) -> dict[str, Any]:
+    """level: of the constant that is the baseline."""
+    asked, raw = truth[other.places], _numbers([output.value for output in other.outputs])
+    kept = ~np.isnan(asked)
+    y, p = asked[kept], np.where(np.isnan(raw), median, raw)[kept]
+    base = _estimate(first["key"], y, np.full(len(y), level), seed).value
+    return other.metric(first, _estimate(first["key"], y, p, seed), base)
+
+
+def _estimate(name: str, y: np.ndarray, p: np.ndarray, seed: int) -> bootstrap.Estimate:
+    if name == "mae":
+        return bootstrap.mean(np.abs(y - p), seed)
+    return bootstrap.of_sums(_moments(y, p), _rmse if name == "rmse" else _r2, seed)
 
 
 def _numbers(texts: list[str]) -> np.ndarray:

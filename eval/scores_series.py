@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from unitok.eval import figures
-from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TOKENS, Settings, TaskContext, metric
+from unitok.eval import exchanged, figures
+from unitok.eval.context import SAMPLES, TOKENS, Settings, TaskContext, metric
 from unitok.metrics import bootstrap, series
 from unitok.values import Series
 
@@ -71,8 +71,10 @@ def score_series(task: TaskContext) -> dict[str, Any]:
         note = "; ".join(x for x in (NOTES.get(name, ""), others) if x)
         pair = ("encode and decode the truth", bound.value) if bound else None
         found.append(metric(TITLES[name], score, unit, best, pair, note, key=name))
-    if not field.context and task.reads_values and found:
-        found.append(_shuffled(task, field, found[0]))
+    if not field.context and found:
+        ask = lambda records: _ask(task, range(len(records)), records, field, 1)  # noqa: E731
+        if other := exchanged.asked(task, ask):  # anew: the length is the truth's
+            found.append(_shuffled(task, field, other, found[0]))
     about = f"Series; {count} samples an item at temperature {task.temperature:g}; the point forecast is their median, for MSE their mean."
     return {
         "about": about
@@ -95,16 +97,15 @@ def score_series(task: TaskContext) -> dict[str, Any]:
     }
 
 
-def _shuffled(task: TaskContext, field: Any, first: dict[str, Any]) -> dict[str, Any]:
-    places, records = task.shuffled()
-    truths = [task.records[i][field.name] for i in places]
-    made = [_stack(m, t) for m, t in zip(_ask(task, places, records, field, 1), truths)]
+def _shuffled(
+    task: TaskContext, field: Any, other: exchanged.Exchanged, first: dict[str, Any]
+) -> dict[str, Any]:
+    truths = [task.records[i][field.name] for i in other.places]
+    made = [_stack(samples, truth) for samples, truth in zip(other.outputs, truths)]
     rows = _rows(first["key"], truths, made, [None] * len(truths), [1] * len(truths))
     score = _estimate(first["key"], rows, task.settings.seed)
     assert score is not None  # the items themselves have a score
-    pair = first["baseline"]["name"], first["baseline"]["value"]
-    found = metric(f"{first['name']}, source shuffled", score, first["unit"], pair)
-    return {**found, "lower": first["lower"], "note": SHUFFLED_NOTE}
+    return other.metric(first, score)
 
 
 def _places(task: TaskContext, count: int) -> list[int]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from unitok.config import Template
-from unitok.eval import answers, baselines
-from unitok.eval.context import SAMPLES, SHUFFLED_NOTE, TaskContext, answer, metric
+from unitok.eval import answers, baselines, exchanged
+from unitok.eval.context import SAMPLES, TaskContext, answer, metric
 from unitok.metrics import bootstrap, calibration, classification, graphs, text
 from unitok.metrics.bootstrap import Estimate
 from unitok.predictor import Request
@@ -49,8 +49,9 @@ def score_text(task: TaskContext) -> dict[str, Any]:
         metrics.append(calibration_metric(confidence, right, seed))
     if "auroc" in wanted:
         metrics.append(_auroc(task, truth, labels))
-    if task.reads_values:
-        metrics.insert(1, _shuffled(task, metrics[0], truth, constant, common))
+    ask = lambda records: write(task, records, exchanged.DOING)  # noqa: E731
+    if other := exchanged.exchange(task, outputs, ask):
+        metrics.insert(1, _shuffled(other, metrics[0], truth, common, seed))
     if task.config.held_out_templates:
         guess = constant, float(np.mean([t == common for t in truth]))
         metrics.append(_unseen_wording(task, guess))
@@ -146,18 +147,16 @@ def _write(
 
 
 def _shuffled(
-    task: TaskContext, first: Mapping[str, Any], truth: Sequence[str], constant: str, common: str
+    other: exchanged.Exchanged,
+    first: Mapping[str, Any],
+    truth: Sequence[str],
+    common: str,
+    seed: int,
 ) -> dict[str, Any]:
-    places, records = task.shuffled()
-    written = [o.value.strip() for o in write(task, records, "with sources shuffled")]
-    asked = [truth[i] for i in places]
-    name, seed = first["key"], task.settings.seed
-    guess = constant, estimate(name, asked, [common] * len(asked), seed).value
-    score = estimate(name, asked, written, seed)
-    found = metric(
-        f"{first['name']}, source shuffled", score, first["unit"], guess, None, SHUFFLED_NOTE
-    )
-    return {**found, "lower": first["lower"]}
+    written = [output.value.strip() for output in other.outputs]
+    asked, name = [truth[i] for i in other.places], first["key"]
+    flat = estimate(name, asked, [common] * len(asked), seed).value
+    return other.metric(first, estimate(name, asked, written, seed), flat)
 
 
 def _auroc(task: TaskContext, truth: list[str], labels: list[str]) -> dict[str, Any]:

@@ -255,7 +255,7 @@ def test_instructions_and_dropped_inputs(tasks: dict[str, TaskContext]) -> None:
     rows = found["tables"][0]["rows"]
     assert [row[:2] for row in rows] == [["trained", "1"], ["held out", "1"]]
     assert all(0 <= row[3]["value"] <= 1 for row in rows)
-    wordings = [f"exact, wording {name}, 1 example shown" for name in ("trained", "held out")]
+    wordings = [f"exact after 1 example, wording {name}" for name in ("trained", "held out")]
     both = [name for wording in wordings for name in (wording, f"{wording}, among known answers")]
     assert [m["name"] for m in found["metrics"]] == both
     assert [m["value"] for m in found["metrics"]] == [c["value"] for row in rows for c in row[2:4]]

@@ -144,6 +144,38 @@ def test_page_is_well_formed_and_fetches_nothing() -> None:
     assert VALUES["text"] in page.text  # as text, not as a tag
 
 
+def test_tasks_held_out_of_training_are_said_to_be() -> None:
+    config = {"tasks": {"read <x>": {"weight": 0.0}, "other": {"weight": 1.0}}}
+    text = Page(report.render(results(), config=config)).text
+    assert "1 of the tasks is held out of training altogether: read <x>." in " ".join(text.split())
+    config["tasks"]["read <x>"]["weight"] = 0.5
+    assert "held out" not in Page(report.render(results(), config=config)).text
+
+
+def test_a_probe_in_short() -> None:
+    """Two kinds of score of three tasks, and one that only a single task has."""
+    values = {"a": (0.2, 0.9), "b": (0.6, 0.1), "c": (0.8, 0.5)}
+    of_tasks = {}
+    for task, (recall, gap) in values.items():
+        chance = metric(
+            "recall, up", Estimate(recall, recall - 0.1, recall + 0.1, 9), "%", ("chance", 0.25)
+        )
+        error = metric("gap", Estimate(gap, gap - 0.1, gap + 0.1, 9), "%", None, ("all", 0.4))
+        of_tasks[task] = findings.findings("", [chance, findings.lower(error)])
+    of_tasks["a"]["metrics"].append(metric("rare", Estimate(0.5, 0.4, 0.6, 9), "%"))
+    recall, gap = findings.in_short({"tasks": of_tasks})
+    assert recall["score"] == "recall" and recall["median"] == "60.0 %" and recall["tasks"] == 3
+    assert recall["lowest"] == {"value": "20.0 %", "of": "a", "what": "up"}
+    assert recall["highest"]["of"] == "c" and recall["beside"] == "2 of 3 surely better than chance"
+    assert (
+        gap["lower"] and gap["beside"] == "1 of 3 surely worse than all"
+    )  # 0.8 to 1.0; 0.4 to 0.6 may be as good
+    kept = metric("coverage", Estimate(0.91, 0.85, 0.95, 9), "%", ("promised", 0.9))
+    (line,) = findings.in_short({"tasks": {"a": findings.findings("", [kept])}})
+    assert line["beside"] == "1 of 1 may be what was promised"
+    assert findings.in_short({"tasks": {"a": findings.findings("")}}) == []
+
+
 @pytest.mark.parametrize("name", list(VALUES))
 def test_every_value_can_be_shown(name: str) -> None:
     shown = figures.show(VALUES[name])

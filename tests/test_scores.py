@@ -21,7 +21,7 @@ from unitok.values import Audio, Boxes, Graph, Image, Series
 from unitok.vocabulary import Vocabulary
 
 ITEMS = 24
-NAMES = ("text", "image", "series", "graph", "coord")
+NAMES = ("text", "image", "audio", "series", "graph", "coord")
 TOKENIZERS = {name: registry.build(name) for name in NAMES}
 VOCABULARY = Vocabulary.build({n: (t.size, t.fingerprint) for n, t in TOKENIZERS.items()})
 Answer = Callable[[Mapping[str, Any], int], Any]

@@ -128,6 +128,8 @@ class TaskConfig:
     shows: what a generated value has to show, with the record's field that says so: "judge" (its label, as
     a reader trained on real values sees it), "count" (how many bursts of sound or spikes of a curve), or a
     property of graphs ("num_components").
+    shots: training: up to so many solved examples of the training split stand before the question, their number
+    and choice drawn anew each time; encoder rows have to hold them.
     """
 
     source: str  # name in Config.sources
@@ -144,6 +146,7 @@ class TaskConfig:
     input_noise: float = (
         0.0  # training: up to this share of the inputs' value codes is hidden (MASK)
     )
+    shots: int = 0
     random_order: bool = True  # training: of graphs and boxes; else the canonical one
     eval_items: int | None = None  # None: the whole test split
     eval_temperature: float = 1.0  # of values that evaluation samples; 0: greedy
@@ -171,6 +174,12 @@ class TaskConfig:
             0 <= self.input_noise < 1,
             "tasks.input_noise",
             f"want 0 <= share < 1, got {self.input_noise}",
+        )
+        check(self.shots >= 0, "tasks.shots", f"want 0 or more, got {self.shots}")
+        check(
+            not self.shots or self.objective.kind == "seq2seq",
+            "tasks.shots",
+            f"solved examples stand before a question, and {self.objective.kind} asks none; use seq2seq",
         )
 
 

@@ -25,7 +25,17 @@ PROMISE = f"{100 * (1 - ALPHA):.0f} %"
 LEVEL = 0.999  # of the check, so that one that fails by chance is rare on a page of many
 SIZE_SPLITS = 100  # splits over which sets are made and measured
 LEAST = 20  # items
-COLUMNS = ("score", "coverage", "by the law", "spread", "by the law", "within", "n + m", "size", "")
+COLUMNS = (
+    "score",
+    "coverage",
+    "by the law",
+    "spread",
+    "by the law",
+    "within",
+    "n + m",
+    "size",
+    "of it",
+)
 LAW_NOTE = (
     f"Coverage: mean over {SPLITS:,} random splits of the items into n that calibrate and m that test; spread: its "
     "standard deviation. By the law: where beta-binomial(m, k, n + 1 - k) puts both with 99.9 %. Ties between scores "

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from unitok.config import Template
-from unitok.eval.context import SHUFFLED_NOTE, TaskContext, coded
+from unitok.eval.context import SHUFFLED, TaskContext, coded
 from unitok.eval.probes.findings import Probed, findings, number, shown, table
 from unitok.interfaces import Tokens
 from unitok.interpreter import Interpreter
@@ -43,18 +43,14 @@ def probe(probed: Probed, evaluate: Evaluate) -> dict[str, Any] | None:
             found = _scores(evaluate, _without(task, name, how))
             rows.append([f"{name} {how}", *_cells(found, whole)])
             metrics += _first(found, whole, f"{name} {how}")
-    headings = [f"{modality}, bits / token" for modality in whole["bits"]]
-    headings += [m["name"] for m in whole["metrics"]]
     columns = ["inputs"]
-    for heading in headings:
-        columns += [heading, "change"]
-    base = [
-        *[number(b["unigram"]) for b in whole["bits"].values()],
-        *map(_baseline, whole["metrics"]),
-    ]
     flat: list[Any] = ["trivial baseline"]
-    for cell in base:
-        flat += [cell, ""]
+    for modality, b in whole["bits"].items():
+        columns += [f"{modality}, bits / token", "change"]
+        flat += [number(b["unigram"]), ""]
+    for place, m in enumerate(whole["metrics"]):
+        columns += [m["name"], *(["change"] if place == 0 else [])]
+        flat += [_baseline(m), *([""] if place == 0 else [])]
     note = f"{len(task.items)} items. Bits are of the true answer, teacher-forced."
     about = "Scores without an input, and with the wrong one."
     return findings(about, metrics, [table("Inputs taken away", columns, [*rows, flat], note)])
@@ -63,7 +59,7 @@ def probe(probed: Probed, evaluate: Evaluate) -> dict[str, Any] | None:
 def _scores(evaluate: Evaluate, task: TaskContext) -> dict[str, Any]:
     """Without the score of shuffled sources, which asks the same as this probe of all fields at once."""
     found = evaluate(task)
-    return {**found, "metrics": [m for m in found["metrics"] if m["note"] != SHUFFLED_NOTE]}
+    return {**found, "metrics": [m for m in found["metrics"] if not m["name"].endswith(SHUFFLED)]}
 
 
 def _smaller(task: TaskContext) -> TaskContext:
@@ -78,15 +74,14 @@ def _cells(found: Mapping[str, Any], whole: Mapping[str, Any]) -> list[Any]:
         value = None if now is None else now["value"]
         cells += [number(value), _change(value, b["value"], "")]
     now_by_name = {m["name"]: m for m in found["metrics"]}
-    for m in whole["metrics"]:
+    for place, m in enumerate(whole["metrics"]):
         now = now_by_name.get(m["name"])
-        if now is None:
-            cells += [number(None), ""]
-            continue
-        score: Any = now["value"]
-        if now["low"] is not None:
+        score = None if now is None else now["value"]
+        if now is not None and now["low"] is not None:
             score = Estimate(now["value"], now["low"], now["high"], now["items"])
-        cells += [number(score, m["unit"]), _change(now["value"], m["value"], m["unit"])]
+        cells.append(number(score, m["unit"]))
+        if place == 0:  # of the others it can be seen: the table is wide enough
+            cells.append(_change(None if now is None else now["value"], m["value"], m["unit"]))
     return cells
 
 
@@ -105,10 +100,11 @@ def _first(found: Mapping[str, Any], whole: Mapping[str, Any], what: str) -> lis
 
 
 def _change(now: float | None, before: float | None, unit: str) -> str:
-    if now is None or before is None or now == before:
+    if now is None or before is None:
         return ""
     scale, digits = (100, 1) if unit == "%" else (1, 2)
-    return f"{scale * (now - before):+.{digits}f}"
+    change = round(scale * (now - before), digits)
+    return f"{change:+.{digits}f}" if change else ""
 
 
 def _baseline(metric: Mapping[str, Any]) -> Any:

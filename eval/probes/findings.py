@@ -20,6 +20,7 @@ from unitok.eval.context import TaskContext
 from unitok.metrics.bootstrap import Estimate
 
 POINTS = 200  # of a curve, at the most
+KINDS = 4  # of scores that a probe is told in short by, at the most
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,54 @@ def score_rows(of_tasks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
             span_ = len(found["metrics"]) if place == 0 else 0
             rows.append({"task": task, "span": span_, "metric": m, "drawing": drawing})
     return rows
+
+
+def in_short(section: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A probe in a few lines: of its commonest kinds of score the lowest, median and highest of all tasks, and how
+    many are surely on the right side of what stands beside them. A kind is a name up to its first comma.
+
+    section: {title, about, tasks: {task: findings}}.
+    """
+    kinds: dict[tuple[str, str], list[tuple[str, Mapping[str, Any]]]] = {}
+    for task, found in section["tasks"].items():
+        for m in found["metrics"]:
+            if math.isfinite(m["value"]):
+                kinds.setdefault((m["name"].partition(",")[0], m["unit"]), []).append((task, m))
+    most = max(map(len, kinds.values()), default=0)
+    common = [kind for kind, scores in kinds.items() if len(scores) >= most / 2]
+    return [_line(*kind, kinds[kind]) for kind in common[:KINDS]]
+
+
+def _line(name: str, unit: str, scores: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    by_value = sorted(scores, key=lambda s: s[1]["value"])
+    ends = [
+        {"value": shown(m["value"], unit), "of": task, "what": m["name"].partition(",")[2].strip()}
+        for task, m in (by_value[0], by_value[-1])
+    ]
+    return {
+        "score": name, "lower": scores[0][1]["lower"], "count": len(scores), "lowest": ends[0], "highest": ends[1],
+        "median": shown(float(np.median([m["value"] for _, m in scores])), unit), "beside": _beside(scores),
+        "tasks": len({task for task, _ in scores}),
+    }  # fmt: skip
+
+
+def _beside(scores: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """How many are surely better than their baseline; where they have none, surely worse than their bound."""
+    for side, word in (("baseline", "better"), ("bound", "worse")):
+        there = [m for _, m in scores if m[side] is not None and m["low"] is not None]
+        if not there:
+            continue
+        names = {m[side]["name"] for m in there}
+        name = names.pop() if len(names) == 1 else f"their {side}"
+        if name == "promised":
+            held = sum(m["low"] <= m[side]["value"] <= m["high"] for m in there)
+            return f"{held} of {len(there)} may be what was promised"
+        above = [m["low"] > m[side]["value"] for m in there]
+        below = [m["high"] < m[side]["value"] for m in there]
+        up = [(word == "better") != m["lower"] for m in there]
+        sure = sum(a if rises else b for a, b, rises in zip(above, below, up))
+        return f"{sure} of {len(there)} surely {word} than {name}"
+    return "–"
 
 
 # ---- as text -----------------------------------------------------------------------------------

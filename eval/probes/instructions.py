@@ -9,12 +9,12 @@ which tells not knowing from not answering. Axes: k examples shown.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from unitok import shots
 from unitok.config import Template
 from unitok.eval import baselines
 from unitok.eval.answers import classes
@@ -36,7 +36,6 @@ COLUMNS = (
     "always the commonest",
     "items",
 )
-_FIELD = re.compile(r"(?<!\{)\{(\w+)((?::\w+)?)((?:@\w+)?)\}")
 
 
 def probe(probed: Probed) -> dict[str, Any] | None:
@@ -65,12 +64,12 @@ def probe(probed: Probed) -> dict[str, Any] | None:
                     str(len(chosen)),
                 ]
             )
-            what = f"exact, {name if name == NEVER else f'wording {name}'}, {_shown(k)}"
+            what = f"exact {_shown(k)}, {name if name == NEVER else f'wording {name}'}"
             base = ("always the commonest", flat)
-            if k == min(SHOTS):
+            if k in (min(SHOTS), max(SHOTS)):
                 metrics.append(metric(what, free, "%", base))
-            if held is not None and k in (min(SHOTS), max(SHOTS)):
-                metrics.append(metric(f"{what}, among known answers", held, "%", base))
+                if held is not None:
+                    metrics.append(metric(f"{what}, among known answers", held, "%", base))
     kind = "trained" if trained else "held out of training (weight 0)"
     about = f"The task is {kind}. Examples are solved items of the training split, drawn anew for each item."
     note = (
@@ -81,7 +80,7 @@ def probe(probed: Probed) -> dict[str, Any] | None:
 
 
 def _shown(k: int) -> str:
-    return "zero-shot" if k == 0 else f"{k} example{'s' if k > 1 else ''} shown"
+    return "zero-shot" if k == 0 else f"after {k} example{'s' if k > 1 else ''}"
 
 
 def _scores(
@@ -115,37 +114,15 @@ def _exact(
 def few_shot(
     task: TaskContext, template: Template, record: Mapping[str, Any], item: int, k: int, budget: int
 ) -> Request:
-    """The question after k solved ones: each its inputs, a space, its answer and a line break."""
-    prompt, given = "", dict[str, Any]()
+    """The question after k solved ones of the training split."""
     rng = np.random.default_rng([task.settings.seed, 31, item])
     rows = [task.train_records[i] for i in rng.permutation(len(task.train_records))[:k]]
-    for number_, row in enumerate([*rows, record]):
-        solved = number_ < len(rows)
-        prompt += _renamed(template.inputs, number_)
-        for field in fields(template.inputs):
-            given[f"{field.name}_{number_}"] = row[field.name]
-            if field.context is not None:
-                given[f"{field.context}_{number_}"] = row[field.context]
-        if solved:
-            prompt += " " + answer(template, row).replace("{", "{{").replace("}", "}}") + "\n"
+    asked, given = shots.few_shot(template, rows, record)
+    shown = {name for field in fields(asked.inputs) for name in (field.name, field.context)}
+    given = {name: value for name, value in given.items() if name in shown}
     return Request(
-        prompt=prompt, fields=given, to=TEXT, max_new_tokens=budget, seed=task.settings.seed
+        prompt=asked.inputs, fields=given, to=TEXT, max_new_tokens=budget, seed=task.settings.seed
     )
-
-
-def _renamed(template: str, number: int) -> str:
-    """`{image}` as `{image_0:image}`: each shown item's fields have names of their own.
-
-    >>> _renamed("{{a}} {image} {past:series} {x:series@past}", 2)
-    '{{a}} {image_2:image} {past_2:series} {x_2:series@past_2}'
-    """
-
-    def rename(match: re.Match[str]) -> str:
-        name, modality, context = match.groups()
-        where = f"{context}_{number}" if context else ""
-        return f"{{{name}_{number}{modality or ':' + name}{where}}}"
-
-    return _FIELD.sub(rename, template)
 
 
 def _held(request: Request, choices: Sequence[str]) -> Request:

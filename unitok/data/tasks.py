@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from unitok import objectives, sequence
+from unitok import objectives, sequence, shots
 from unitok.config import Config, ConfigError, TaskConfig
 from unitok.data import cache, sources
 from unitok.errors import InputError
@@ -33,10 +33,12 @@ class Task:
         source: Source,
         composer: Composer,
         folder: Path | None,
-        noise: float = 0.0,
+        training: bool = False,
     ) -> None:
         self.name, self.number, self.config = name, number, config
-        self.source, self.composer, self.noise = source, composer, noise
+        self.source, self.composer = source, composer
+        self.noise = config.input_noise if training else 0.0
+        self.shots = min(config.shots, len(source) - 1) if training else 0
         check_task(name, config, source)
         self.objective = objectives.build(config.objective, composer.vocabulary)
         self._tables = {
@@ -48,14 +50,14 @@ class Task:
         return len(self.source)
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
-        """Record `index` under a random template: composed, its condition dropped at times, cut up by the objective."""
+        """Record `index` under a random template: composed, after solved examples where the task has such, its
+        condition dropped at times, cut up by the objective."""
         templates = self.config.templates
         template = templates[rng.integers(len(templates))]
-        record: Mapping[str, Any] = self.source[index]
-        if self._tables:
-            whole = {n: functools.partial(record.__getitem__, n) for n in self._tables}
-            codes = {n: Codes(table[index], whole[n]) for n, table in self._tables.items()}
-            record = _Tokenized(record, codes)
+        record = self._record(index)
+        if self.shots:
+            solved = [self._record(other) for other in self._others(index, rng)]
+            template, record = shots.few_shot(template, solved, record)
         try:
             order = rng if self.config.random_order else None
             inputs, targets, modality = self.composer.pair(template, record, rng=order)
@@ -67,6 +69,20 @@ class Task:
             inputs = hide_codes(inputs, self.noise, self.composer.vocabulary, rng)
         example = self.objective(inputs, targets, modality, rng)
         return dataclasses.replace(example, task=self.number)
+
+    def _record(self, index: int) -> Mapping[str, Any]:
+        record: Mapping[str, Any] = self.source[index]
+        if not self._tables:
+            return record
+        whole = {n: functools.partial(record.__getitem__, n) for n in self._tables}
+        codes = {n: Codes(table[index], whole[n]) for n, table in self._tables.items()}
+        return _Tokenized(record, codes)
+
+    def _others(self, index: int, rng: np.random.Generator) -> list[int]:
+        """0 to `shots` records of the same source, all different and none of them `index`."""
+        count = int(rng.integers(self.shots + 1))
+        chosen = rng.choice(len(self.source) - 1, count, replace=False)
+        return [int(other) + (other >= index) for other in chosen]
 
     def _learned_fields(self) -> dict[str, str]:
         """Fields that a network encodes, without context: the same codes every time."""
@@ -164,6 +180,5 @@ def build_tasks(config: Config, composer: Composer, split: str, folder: Path | N
                 opened[key] = sources.build_source(config.sources[task.source], key[1])
             except InputError as error:
                 raise InputError(f"sources.{task.source}: {error}") from None
-        noise = task.input_noise if split == "train" else 0.0
-        tasks.append(Task(name, number, task, opened[key], composer, folder, noise))
+        tasks.append(Task(name, number, task, opened[key], composer, folder, split == "train"))
     return tasks
