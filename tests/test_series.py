@@ -296,6 +296,14 @@ def test_chronos_ids_on_ordinary_series() -> None:
     assert (np.abs(back.values[:, 0] - x[5])[inside] <= 0.00367 * scale).all()
 
 
+def test_chronos_ids_end_with_the_table_however_far_the_future_jumps() -> None:
+    tok = tokenizers.build("series", layout="chronos")
+    past, future = Series(np.float32([1e-30, -1e-30])), Series(np.float32([3e38, -3e38, np.nan]))
+    ids = tok.encode(future, context=past)  # beyond float32, in multiples of the past's scale
+    assert ids.tolist() == [4095, 2, 0, 1]
+    assert np.isfinite(tok.decode(ids, context=past).values[:2]).all()
+
+
 def test_chronos_centers_are_those_of_torch() -> None:
     torch = pytest.importorskip("torch", reason="compares with torch.linspace")
     assert np.array_equal(torch.linspace(-15, 15, 4093).numpy(), CENTERS)

@@ -90,7 +90,7 @@ class SeriesTokenizer(BaseTokenizer):
                 check_series(value, context)
         kinds = [(value.values.shape, value.freq) for value in values]
         groups: dict[Any, list[int]] = {}
-        if contexts is None and len(set(kinds)) == 1:
+        if contexts is None and kinds and kinds.count(kinds[0]) == len(kinds):
             groups[(*kinds[0], True)] = list(range(len(values)))
         else:
             for index, kind in enumerate(kinds):
@@ -103,52 +103,57 @@ class SeriesTokenizer(BaseTokenizer):
             step = max(1, sb.BLOCK // max(1, length * channels))
             for start in range(0, len(members), step):
                 part = members[start : start + step]
-                x_BTC = np.concatenate([values[i].values for i in part])
                 past = None if alone or contexts is None else [contexts[i] for i in part]
-                shape = (len(part), length, channels)
-                for i, ids in zip(part, self._encode_group(x_BTC.reshape(shape), past, head)):
+                arrays = [values[i].values for i in part]
+                for i, ids in zip(part, self._encode_group(arrays, past, head)):
                     out[i] = ids
         return out
 
-    def _encode_group(self, x_BTC: np.ndarray, contexts: list[Any] | None, head: np.ndarray) -> Any:
-        count, length, channels = x_BTC.shape
+    def _encode_group(
+        self, arrays: list[np.ndarray], contexts: list[Any] | None, head: np.ndarray
+    ) -> Any:
+        shape = count, length, channels = len(arrays), *arrays[0].shape
+        x_BTC = np.concatenate(arrays).reshape(shape)
         x_RT = np.ascontiguousarray(x_BTC.transpose(0, 2, 1)).reshape(count * channels, length)
         if contexts is None:
             summary = sb.Summary.of(x_RT)
             if self.mode == "lattice":
                 may_R = sb.may_be_lattice(summary)  # now, while the sorted rows are in the cache
-            location_R, scale_R, away_RT = sb.location_scale(x_RT, summary)
             whole = summary.complete
+            last = whole and self.mode != "refine" and not summary.wide  # reading of x itself
+            location_R, scale_R, away_RT = sb.location_scale(x_RT, summary, x_RT if last else None)
         else:
             away_RT, whole, may_R = None, False, np.ones(len(x_RT), bool)
             pairs = [sb.context_location_scale(_rows(context)) for context in contexts]
             location_R, scale_R = (np.concatenate(parts) for parts in zip(*pairs))
-        ids_RT = sb.bins(x_RT, location_R, scale_R, away_RT, whole=whole)
         base = "refine" if self.mode == "refine" else "plain"
         alone = contexts is None
-        out_Bn = _assemble(base, head, location_R, scale_R, ids_RT, count, alone, whole)
-        if self.mode == "plain":
-            return list(out_Bn)
+        out_Bn, values_BCT = _framed(base, head, location_R, scale_R, shape, alone)
+        sb.bins(x_RT, location_R, scale_R, away_RT, whole=whole, out=values_BCT)
         if self.mode == "refine":
+            ids_RT = values_BCT.reshape(x_RT.shape)
             places_RT = sb.refinements(x_RT, ids_RT, location_R, scale_R)
+        if not whole:
+            values_BCT[values_BCT == sb.MISSING] = MISSING
+        if self.mode == "plain":
+            return out_Bn
+        if self.mode == "refine":
             return _with_places(out_Bn, places_RT.reshape(count, channels, length))
+        if not may_R.any():
+            return out_Bn
         for b in np.flatnonzero(may_R.reshape(count, channels).all(axis=1)):
-            rows = x_RT[b * channels : (b + 1) * channels]
+            rows = np.ascontiguousarray(arrays[b].T)
             context = None if contexts is None else contexts[b]
             lattices = _lattices(rows if context is None else _rows(context), context is not None)
             ids = [lattice.ids(row) for lattice, row in zip(lattices or (), rows)]
             if lattices and all(k is not None for k in ids):
                 offsets = np.array([lattice.offset for lattice in lattices], np.float32)
                 steps = np.array([lattice.step for lattice in lattices], np.float32)
-                out_Bn[b] = _assemble(
-                    "lattice",
-                    head,
-                    offsets,
-                    steps,
-                    np.stack([k for k in ids if k is not None]),
-                    1,
-                    context is None,
-                )[0]
+                one = (1, length, channels)
+                framed_1n, values_1CT = _framed("lattice", head, offsets, steps, one, alone)
+                values_1CT[0] = np.stack([k for k in ids if k is not None])
+                values_1CT[values_1CT == sb.MISSING] = MISSING
+                out_Bn[b] = framed_1n[0]
         return out_Bn
 
     # ---- decode ---------------------------------------------------------------------------
@@ -229,32 +234,26 @@ class SeriesTokenizer(BaseTokenizer):
 # ---- putting tokens together --------------------------------------------------------------
 
 
-def _assemble(
+def _framed(
     mode: str,
     head: np.ndarray,
     location_R: np.ndarray,
     scale_R: np.ndarray,
-    ids_RT: np.ndarray,
-    count: int,
+    shape: tuple[int, ...],
     with_parameters: bool,
-    whole: bool = False,
-) -> np.ndarray:
-    """Header, parameters and values of `count` series, int32 [count, n]; places not yet put in."""
-    rows, length = ids_RT.shape
-    channels, start = rows // count, len(head)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Header and parameters of series of shape [B, T, C], int32 [B, n], with room for the values, and
+    that room, [B, C, T], to be written to."""
+    count, length, channels = shape
+    start = len(head)
     body = start + sg.PARAMETER_BYTES * channels * with_parameters
     out_Bn = np.empty((count, body + length * channels), np.int32)
     out_Bn[:, :start] = head
     out_Bn[:, 0] += MODES.index(mode)
     if with_parameters:
         pairs_R8 = np.stack([location_R, scale_R], axis=1).astype(">f4").view(np.uint8)
-        out_Bn[:, start:body] = pairs_R8.reshape(count, -1)
-        out_Bn[:, start:body] += BYTE
-    values_BTC = out_Bn[:, body:].reshape(count, length, channels)
-    values_BTC[...] = ids_RT.reshape(count, channels, length).transpose(0, 2, 1)
-    if not whole:
-        values_BTC[values_BTC == sb.MISSING] = MISSING
-    return out_Bn
+        np.add(pairs_R8.reshape(count, -1), np.int32(BYTE), out=out_Bn[:, start:body])
+    return out_Bn, out_Bn[:, body:].reshape(count, length, channels).transpose(0, 2, 1)
 
 
 def _with_places(out_Bn: np.ndarray, places_BCT: np.ndarray) -> list[np.ndarray]:
@@ -280,7 +279,7 @@ def _lattices(x_CT: np.ndarray, past: bool) -> list[sb.Lattice] | None:
     summary = sb.Summary.of(x_CT)
     if not sb.may_be_lattice(summary).all():
         return None
-    for row, count, median in zip(summary.sorted_RT, summary.counts_R, summary.median()):
+    for row, count, median in zip(summary.sorted_RT, summary.counts_R, summary.median_R):
         lattice = sb.find_lattice(row[:count])
         if lattice is None or (past and lattice.step == 0):
             return None

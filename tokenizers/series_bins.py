@@ -13,6 +13,7 @@ scale * cosh(|y_k| + STEP / 2) * STEP / 2, plus half a float32 step.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -23,6 +24,8 @@ STEP = 2 * np.arcsinh(REACH) / K
 TABLE = np.sinh((np.arange(K) - ZERO) * STEP)  # u at the centre of each bin, float64 [K]
 U_MAX = 0.999 * np.sinh((K / 2 - 0.5) * STEP)  # largest |u| sure to lie inside the bins (992)
 MISSING = -1
+ROUNDER = np.float32(1.5 * 2**23)  # a float32 below 2**22 plus this is rounded to an integer ...
+ROUNDED = int(ROUNDER.view(np.int32))  # ... which is what the bits of the sum are above these
 BLOCK = 128 * 1024  # values worked on at a time: about what the caches hold
 
 FLOAT_MAX = float(np.finfo(np.float32).max)
@@ -38,54 +41,61 @@ class Summary:
     """What one sort of the rows tells.
 
     sorted_RT: float32, missing ones last; counts_R: how many are not missing; complete: all are there.
+    low_R, median_R, high_R: float32, 0 where every value is missing.
     """
 
     sorted_RT: np.ndarray
     counts_R: np.ndarray
     complete: bool
+    low_R: np.ndarray
+    median_R: np.ndarray
+    high_R: np.ndarray
+
+    @cached_property
+    def spread_R(self) -> np.ndarray:
+        """Largest distance from the median, float64."""
+        low_R, high_R = self.low_R.astype(np.float64), self.high_R.astype(np.float64)
+        return np.maximum(high_R - self.median_R, self.median_R - low_R)
+
+    @property
+    def wide(self) -> bool:
+        """Whether float32 might not do (half of WIDE: a scale, being a rounded mean, is below it then)."""
+        return bool(self.spread_R.max(initial=0) > WIDE / 2)
 
     @classmethod
     def of(cls, x_RT: np.ndarray) -> Summary:
-        sorted_RT = np.sort(x_RT, axis=-1)
         rows, length = x_RT.shape
-        if length and np.isnan(sorted_RT[:, -1]).any():
-            return cls(sorted_RT, length - np.isnan(x_RT).sum(axis=-1), False)
-        return cls(sorted_RT, np.full(rows, length), length > 0)
-
-    def at(self, index_R: np.ndarray) -> np.ndarray:
-        """The value of this rank in each row, float32 [R]; 0 where every value is missing."""
-        rows, length = self.sorted_RT.shape
-        if self.complete:  # one rank for all: a column
-            return self.sorted_RT[:, index_R[0]] if rows else np.zeros(0, np.float32)
-        if length == 0:
-            return np.zeros(rows, np.float32)
-        picked_R = self.sorted_RT[np.arange(rows), np.clip(index_R, 0, length - 1)]
-        return np.where(self.counts_R > 0, picked_R, np.float32(0))
-
-    def median(self) -> np.ndarray:
-        """float32 [R]; 0 where every value is missing."""
-        low_R, high_R = self.at((self.counts_R - 1) // 2), self.at(self.counts_R // 2)
+        sorted_RT = np.sort(x_RT, axis=-1)
+        complete = length > 0 and not np.isnan(sorted_RT[:, -1]).any()
+        if complete:  # one rank for all: a column
+            counts_R = np.full(rows, length)
+            ranks = (0, (length - 1) // 2, length // 2, length - 1)
+            low_R, left_R, right_R, high_R = (sorted_RT[:, rank].copy() for rank in ranks)
+        else:
+            counts_R = length - np.isnan(x_RT).sum(axis=-1)
+            ranks_4R = np.stack([0 * counts_R, (counts_R - 1) // 2, counts_R // 2, counts_R - 1])
+            ranked_RT = sorted_RT if length else np.zeros((rows, 1), np.float32)
+            picked_4R = ranked_RT[np.arange(rows), np.clip(ranks_4R, 0, max(length - 1, 0))]
+            low_R, left_R, right_R, high_R = np.where(counts_R > 0, picked_4R, np.float32(0))
         half = np.float32(0.5)  # halves first: the sum of two large ones would overflow
-        return np.where(low_R == high_R, low_R, low_R * half + high_R * half)
-
-    def ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest value, float64 [R]; 0 where every value is missing."""
-        low_R, high_R = self.at(0 * self.counts_R), self.at(self.counts_R - 1)
-        return low_R.astype(np.float64), high_R.astype(np.float64)
+        median_R = np.where(left_R == right_R, left_R, left_R * half + right_R * half)
+        return cls(sorted_RT, counts_R, complete, low_R, median_R, high_R)
 
 
-def location_scale(x_RT: np.ndarray, summary: Summary) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def location_scale(
+    x_RT: np.ndarray, summary: Summary, out: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Median and mean distance from it (raised where a spike would leave the bins), float32 [R] each,
-    and x - location [R, T], which `bins` needs too.
+    and x - location [R, T], which `bins` needs too, put into `out` (x itself, unless it is wide).
+    The summary's sorted rows are written over: memory that the caches hold is half of the speed.
 
     The scale is 0 for a constant row, whose values are then the location exactly.
     """
-    location_R = summary.median()
-    low_R, high_R = summary.ends()
-    spread_R = np.maximum(high_R - location_R, location_R - low_R)
+    location_R = summary.median_R
+    spread_R = summary.spread_R
     with np.errstate(over="ignore"):
-        away_RT = x_RT - location_R[:, None]
-        distance_RT = np.abs(away_RT)
+        away_RT = np.subtract(x_RT, location_R[:, None], out=out)
+        distance_RT = np.abs(away_RT, out=summary.sorted_RT)
         if not summary.complete:
             distance_RT[np.isnan(distance_RT)] = 0
         total_R = distance_RT.sum(axis=-1).astype(np.float64)
@@ -128,11 +138,13 @@ def bins(
     away_RT: np.ndarray | None = None,
     *,
     whole: bool = False,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The bin of each value, int32 [R, T]; MISSING where there is none.
 
     away_RT: x - location where it is known already; it is written over. whole: nothing is missing and
-    the scale is the row's own, so nothing lies outside (saves passes).
+    the scale is the row's own, so nothing lies outside (saves passes; x is read only in wide rows).
+    out: int32 [..., T], where to put them.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         y_RT = companded(x_RT - location_R[:, None] if away_RT is None else away_RT, scale_R)
@@ -140,13 +152,12 @@ def bins(
             for row in np.flatnonzero(scale_R > WIDE):
                 away_1T = x_RT[row : row + 1].astype(np.float64) - float(location_R[row])
                 y_RT[row] = companded(away_1T, scale_R[row : row + 1])[0]
-        np.rint(y_RT, out=y_RT)
         if not whole:
             np.clip(y_RT, -ZERO, K - 1 - ZERO, out=y_RT)
             y_RT[np.isnan(x_RT)] = MISSING - ZERO
-    ids_RT = y_RT.astype(np.int32)
-    ids_RT += ZERO
-    return ids_RT
+        y_RT += ROUNDER
+    sums = y_RT.view(np.int32) if out is None else y_RT.view(np.int32).reshape(out.shape)
+    return np.subtract(sums, ROUNDED - ZERO, out=out)
 
 
 def refinements(
@@ -228,11 +239,13 @@ def shortest(x: float) -> float:
 
 def may_be_lattice(summary: Summary) -> np.ndarray:
     """bool [R]: a lattice of K steps needs a range below K times the smallest gap (with some slack)."""
-    low_R, high_R = summary.ends()
-    enough_R = (high_R - low_R) / (1.3 * K)
+    enough_R = (summary.high_R.astype(np.float64) - summary.low_R) / (1.3 * K)
     middle = summary.sorted_RT.shape[1] // 2
-    dense = slice(max(0, middle - 16), middle + 16)  # where most rows show a smaller gap already
-    may_R = _smallest_gap(summary.sorted_RT[:, dense]) >= enough_R
+    dense = slice(max(0, middle - 8), middle + 8)  # where most rows show a smaller gap already
+    near_TR = summary.sorted_RT[:, dense].T.copy()
+    with np.errstate(invalid="ignore", over="ignore"):
+        gaps_TR = near_TR[1:] - near_TR[:-1]
+    may_R = ~((gaps_TR > 0) & (gaps_TR < enough_R)).any(axis=0)
     if may_R.any():
         rest = np.flatnonzero(may_R)
         may_R[rest] = _smallest_gap(summary.sorted_RT[rest]) >= enough_R[rest]

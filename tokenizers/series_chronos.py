@@ -15,7 +15,7 @@ import numpy as np
 
 from unitok.interfaces import Grammar
 from unitok.tokenizers.base import BaseTokenizer
-from unitok.tokenizers.series_bins import BLOCK, FLOAT_MAX
+from unitok.tokenizers.series_bins import BLOCK, FLOAT_MAX, ROUNDED, ROUNDER
 from unitok.tokenizers.series_header import check_series
 from unitok.values import Series, ValueRefused
 
@@ -38,7 +38,7 @@ _EDGES = (CENTERS[1:] + CENTERS[:-1]) / np.float32(2)
 _LOWER = np.concatenate([[-np.inf], _EDGES]).astype(np.float32)
 _UPPER = np.concatenate([_EDGES, [np.inf]]).astype(np.float32)
 _PER_UNIT = np.float32((len(CENTERS) - 1) / (2 * LIMIT))
-_MIDDLE = np.float32((len(CENTERS) - 1) / 2 + 0.5)  # the place of 0, rounding by floor
+_MIDDLE = np.float32((len(CENTERS) - 1) / 2)  # the place of 0
 
 
 def mean_scale(x_RT: np.ndarray) -> np.ndarray:
@@ -64,15 +64,13 @@ def bin_ids(x_RT: np.ndarray, scale_R: np.ndarray) -> np.ndarray:
         scaled_RT = x_RT / scale_R[:, None]
         place_RT = scaled_RT * _PER_UNIT
         place_RT += _MIDDLE
-        np.clip(place_RT, 0, len(_EDGES), out=place_RT)
-        floor_RT = np.floor(place_RT)
-        ids_RT = floor_RT.astype(np.int32)
-        ids_RT += np.int32(SPECIAL + 1)
+        np.clip(place_RT, 0, len(CENTERS) - 1, out=place_RT)
+        whole_RT = place_RT + ROUNDER
+        ids_RT = whole_RT.view(np.int32) - np.int32(ROUNDED - SPECIAL - 1)
         # within 1 % of an edge the closed form may round to the wrong side: look the edge up there
-        floor_RT -= place_RT
-        floor_RT += np.float32(0.5)
-        np.abs(floor_RT, out=floor_RT)
-        near = np.flatnonzero(floor_RT > np.float32(0.49))
+        whole_RT -= ROUNDER
+        place_RT -= whole_RT
+        near = np.flatnonzero(np.abs(place_RT, out=place_RT) > np.float32(0.49))
         x, ids = scaled_RT.ravel()[near], ids_RT.ravel()
         at = ids[near] - (SPECIAL + 1)
         ids[near] += (x >= _UPPER[at]).astype(np.int32) - (x < _LOWER[at])
@@ -143,24 +141,30 @@ class ChronosTokenizer(BaseTokenizer):
     def encode_batch(
         self, values: Sequence[Series], contexts: Sequence[Series | None] | None = None
     ) -> list[np.ndarray]:
-        contexts = [None] * len(values) if contexts is None else contexts
-        groups: dict[int, list[int]] = {}
-        for index, (value, context) in enumerate(zip(values, contexts)):
-            check_series(value, context)
-            if value.channels != 1:
-                raise ValueRefused(
-                    f"Series.values: Chronos's layout has one channel, not {value.channels}"
-                )
-            groups.setdefault(value.length, []).append(index)
+        if contexts is not None or {type(value) for value in values} - {Series}:
+            for value, context in zip(values, contexts or [None] * len(values)):
+                check_series(value, context)
+        shapes = [value.values.shape for value in values]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        if shapes and shapes.count(shapes[0]) == len(shapes):
+            groups[shapes[0]] = list(range(len(shapes)))
+        else:
+            for index, shape in enumerate(shapes):
+                groups.setdefault(shape, []).append(index)
         out: list[Any] = [None] * len(values)
-        for length, members in groups.items():
+        for (length, channels), members in groups.items():
+            check_series(values[members[0]], None)
+            if channels != 1:
+                raise ValueRefused(
+                    f"Series.values: Chronos's layout has one channel, not {channels}"
+                )
             step = max(1, BLOCK // max(1, length))
             for start in range(0, len(members), step):
                 part = members[start : start + step]
-                x_RT = np.stack([values[i].values[:, 0] for i in part])
+                x_RT = np.concatenate([values[i].values for i in part]).reshape(len(part), length)
                 scale_R = mean_scale(x_RT)
-                for row, i in enumerate(part):
-                    context = contexts[i]
+                for row, i in enumerate(part if contexts else ()):
+                    context = contexts[i] if contexts else None
                     if context is not None:
                         scale_R[row] = self._scale(context)
                 ids_Rn = np.full((len(part), length + 1), EOS, np.int32)

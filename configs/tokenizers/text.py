@@ -97,19 +97,17 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("folder", metavar="DIR", help="what `unitok fit` wrote")
     tokenizer = tokenizers.load(parser.parse_args(argv).folder)
-    print("\n".join(_table(tokenizer, [(source, *source.split()) for source in sources()])))
+    print("\n".join(table(tokenizer)))
     return 0
 
 
-def _table(
-    tokenizer: Tokenizer, rows: Iterable[tuple[TextSource, list[str], list[str]]]
-) -> list[str]:
+def table(tokenizer: Tokenizer) -> list[str]:
     """The model card's table: held-out text of each source; sizes in bits per byte of text."""
     lines = [
         "| text | licence | learned from | held out | bytes a token | bits a byte | gzip -9 | xz -9 |"
     ]
     lines += ["|---|---|---|---|---|---|---|---|"]
-    measured = [(s.name, s.licence, items, held) for s, items, held in rows]
+    measured = [(source.name, source.licence, *source.split()) for source in sources()]
     measured += [(name, licence, [], items) for name, licence, items in _only_measured()]
     for name, licence, items, held_out in measured:
         text = "\n".join(held_out).encode()
