@@ -63,13 +63,13 @@ def get_config() -> Config:
     hidden: dict[str, Any] = {"input_noise": 0.2, "eval_split": "val"}
     return Config(
         name="bccd",
-        steps=6000,
+        steps=1500,
         tokenizers={
             "text": TokenizerConfig(name="text"),
             "image": TokenizerConfig(name="image", options={"variant": "low"}),
             "coord": TokenizerConfig(name="coord", options={"bins": 128}),
         },
-        sources={"cells": cells(30, shift=0.15, scale=0.15), "whole": cells(4)},
+        sources={"cells": cells(20, shift=0.15, scale=0.15), "whole": cells(4)},
         tasks={
             "detect": ask(
                 "cells", 4.0,
@@ -93,14 +93,14 @@ def get_config() -> Config:
             ),
         },
         model=ModelConfig(
-            d_model=256, d_ff=768, num_heads=4, encoder_layers=4, decoder_layers=4, dropout=0.1,
+            d_model=128, d_ff=384, num_heads=4, encoder_layers=3, decoder_layers=3, dropout=0.1,
             dtype="bfloat16",
         ),
-        data=DataConfig(batch_size=32, encoder_length=640, prefetch=32, workers=14),  # two pictures a row
+        data=DataConfig(batch_size=4),
         optimizer=OptimizerConfig(
-            learning_rate=1e-3, warmup_steps=200, weight_decay=0.05, ema_decay=0.998
+            learning_rate=1.2e-3, warmup_steps=100, weight_decay=0.05, ema_decay=0.997
         ),
         loss=LossConfig(normalise="example"),
-        checkpoint=CheckpointConfig(every=1500, validate_every=500, validate_batches=6),
+        checkpoint=CheckpointConfig(every=500, validate_every=250, validate_batches=6),
         report=True,
     )  # fmt: skip
