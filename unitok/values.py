@@ -181,9 +181,10 @@ class Graph(_Value):
             edges.size > 0 and (edges.min() < 0 or edges.max() >= n),
             f"Graph.edges: node index outside 0..{n - 1}",
         )
-        key = edges if self.directed else np.sort(edges, axis=1)
+        ends = edges if self.directed else np.sort(edges, axis=1)
+        ends = ends[np.lexsort(ends.T)]  # np.unique over rows takes three times as long
         _refuse(
-            len(np.unique(key, axis=0)) != len(key),
+            bool((ends[1:] == ends[:-1]).all(axis=1).any()),
             "Graph.edges: an edge is given twice; merge parallel edges",
         )
         self._set("num_nodes", n)
