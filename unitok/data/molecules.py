@@ -116,7 +116,7 @@ def _graph_of(chem: Any, mol: Any) -> Graph:
     atoms = _atoms(chem, mol)
     neighbours = [[b.GetOtherAtomIdx(a.GetIdx()) for b in a.GetBonds()] for a in mol.GetAtoms()]
     hands = [_hand(chem, atom) for atom in mol.GetAtoms()]
-    bonds = [_bond(chem, bond) for bond in mol.GetBonds()]
+    bonds = [_bond(bond) for bond in mol.GetBonds()]
 
     alike = [neighbours[i] for i, hand in enumerate(hands) if hand]
     for (begin, end), order, geometry, _ in bonds:
@@ -176,14 +176,24 @@ def _hand(chem: Any, atom: Any) -> int:
     return tags.index(tag) + 1 if tag in tags else 0
 
 
-def _bond(chem: Any, bond: Any) -> tuple[tuple[int, int], int, int, list[int]]:
+def _bond(bond: Any) -> tuple[tuple[int, int], int, int, list[int]]:
     """Ends, order, geometry, and the neighbours that the geometry is told of."""
-    name, stereo = str(bond.GetBondType()), str(bond.GetStereo())
-    if name not in (*BOND_ORDERS, "DATIVE"):
-        raise ValueRefused(f"SMILES: a bond of type {name}")
-    order = DATIVE_UP if name == "DATIVE" else BOND_ORDERS.index(name)
-    geometry = 1 * (stereo in ("STEREOZ", "STEREOCIS")) + 2 * (stereo in ("STEREOE", "STEREOTRANS"))
+    kind, stereo = int(bond.GetBondType()), int(bond.GetStereo())  # names would take half the time
+    order = _orders()[0].get(kind)
+    if order is None:
+        raise ValueRefused(f"SMILES: a bond of type {bond.GetBondType()}")
+    geometry = _orders()[1].get(stereo, 0)
     return (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), order, geometry, [*bond.GetStereoAtoms()]
+
+
+@cache
+def _orders() -> tuple[dict[int, int], dict[int, int]]:
+    """Order of each of RDKit's bond types, geometry of its stereo marks, by their numbers."""
+    kinds, marks = _rdkit()[0].BondType, _rdkit()[0].BondStereo
+    orders = {int(getattr(kinds, name)): order for order, name in enumerate(BOND_ORDERS)}
+    names = {"STEREOZ": 1, "STEREOCIS": 1, "STEREOE": 2, "STEREOTRANS": 2}
+    geometries = {int(getattr(marks, name)): geometry for name, geometry in names.items()}
+    return orders | {int(kinds.DATIVE): DATIVE_UP}, geometries
 
 
 def _locants(atoms: Sequence[Atom], alike: Sequence[Sequence[int]]) -> list[int]:
