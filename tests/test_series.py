@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,6 +236,18 @@ def test_layout_of_the_tokens() -> None:
     assert times[:, 1].tolist() == [0, 0, 1, 0, 0, 1, 1, 0, 0, 1, 1]  # channel beside it
     location, scale = frozen(ids, 2)
     assert location.tolist() == [3, 3] and np.allclose(scale, [8 / 3, 1])
+
+
+@pytest.mark.parametrize("tok", [LATTICE, PLAIN, FINE, ChronosTokenizer()])
+def test_a_column_of_a_table_is_encoded_like_its_copy_and_left_alone(tok: Any) -> None:
+    table = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    table[:, 1] = np.arange(50)  # on a lattice
+    before = table.copy()
+    columns = [Series(table[:, c]) for c in range(3)]
+    copies = [Series(table[:, c].copy()) for c in range(3)]
+    for one, other in zip(tok.encode_batch(columns), tok.encode_batch(copies)):
+        assert np.array_equal(one, other)
+    assert np.array_equal(table, before)
 
 
 def test_names_what_it_refuses() -> None:

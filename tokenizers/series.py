@@ -88,12 +88,13 @@ class SeriesTokenizer(BaseTokenizer):
         if contexts is not None or {type(value) for value in values} - {Series}:
             for value, context in zip(values, contexts or [None] * len(values)):
                 check_series(value, context)
-        kinds = [(value.values.shape, value.freq) for value in values]
+        arrays = [value.values for value in values]
+        shapes, freqs = [x_TC.shape for x_TC in arrays], [value.freq for value in values]
         groups: dict[Any, list[int]] = {}
-        if contexts is None and kinds and kinds.count(kinds[0]) == len(kinds):
-            groups[(*kinds[0], True)] = list(range(len(values)))
+        if contexts is None and values and _all_alike(shapes) and _all_alike(freqs):
+            groups[(shapes[0], freqs[0], True)] = list(range(len(values)))
         else:
-            for index, kind in enumerate(kinds):
+            for index, kind in enumerate(zip(shapes, freqs)):
                 alone = contexts is None or contexts[index] is None
                 groups.setdefault((*kind, alone), []).append(index)
         out: list[Any] = [None] * len(values)
@@ -104,24 +105,24 @@ class SeriesTokenizer(BaseTokenizer):
             for start in range(0, len(members), step):
                 part = members[start : start + step]
                 past = None if alone or contexts is None else [contexts[i] for i in part]
-                arrays = [values[i].values for i in part]
-                for i, ids in zip(part, self._encode_group(arrays, past, head)):
+                for i, ids in zip(part, self._encode_group([arrays[i] for i in part], past, head)):
                     out[i] = ids
         return out
 
     def _encode_group(
         self, arrays: list[np.ndarray], contexts: list[Any] | None, head: np.ndarray
     ) -> Any:
-        shape = count, length, channels = len(arrays), *arrays[0].shape
-        x_BTC = np.concatenate(arrays).reshape(shape)
+        x_BTC = sb.joined(arrays)
+        shape = count, length, channels = x_BTC.shape
         x_RT = np.ascontiguousarray(x_BTC.transpose(0, 2, 1)).reshape(count * channels, length)
         if contexts is None:
             summary = sb.Summary.of(x_RT)
             if self.mode == "lattice":
                 may_R = sb.may_be_lattice(summary)  # now, while the sorted rows are in the cache
             whole = summary.complete
-            last = whole and self.mode != "refine" and not summary.wide  # reading of x itself
-            location_R, scale_R, away_RT = sb.location_scale(x_RT, summary, x_RT if last else None)
+            # x itself is read no more, but where float32 may not do (half: a scale is a rounded mean)
+            spent = whole and self.mode != "refine" and summary.widest <= sb.WIDE / 2
+            location_R, scale_R, away_RT = sb.location_scale(x_RT, summary, x_RT if spent else None)
         else:
             away_RT, whole, may_R = None, False, np.ones(len(x_RT), bool)
             pairs = [sb.context_location_scale(_rows(context)) for context in contexts]
@@ -267,6 +268,10 @@ def _with_places(out_Bn: np.ndarray, places_BCT: np.ndarray) -> list[np.ndarray]
         keep = np.stack([np.ones(len(both), bool), both[:, 0] != MISSING], axis=1)
         series.append(np.concatenate([ids[:start], both[keep]]).astype(np.int32))
     return series
+
+
+def _all_alike(items: list[Any]) -> bool:
+    return items.count(items[0]) == len(items)
 
 
 def _rows(series: Series) -> np.ndarray:

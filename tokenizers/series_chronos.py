@@ -15,7 +15,7 @@ import numpy as np
 
 from unitok.interfaces import Grammar
 from unitok.tokenizers.base import BaseTokenizer
-from unitok.tokenizers.series_bins import BLOCK, FLOAT_MAX, ROUNDED, ROUNDER
+from unitok.tokenizers.series_bins import BLOCK, FLOAT_MAX, ROUNDED, ROUNDER, joined
 from unitok.tokenizers.series_header import check_series
 from unitok.values import Series, ValueRefused
 
@@ -161,7 +161,7 @@ class ChronosTokenizer(BaseTokenizer):
             step = max(1, BLOCK // max(1, length))
             for start in range(0, len(members), step):
                 part = members[start : start + step]
-                x_RT = np.concatenate([values[i].values for i in part]).reshape(len(part), length)
+                x_RT = joined([values[i].values for i in part]).reshape(len(part), length)
                 scale_R = mean_scale(x_RT)
                 for row, i in enumerate(part if contexts else ()):
                     context = contexts[i] if contexts else None
