@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -314,6 +315,40 @@ def test_streams_must_share_out_evenly():
 
 def digits() -> sources.Records:
     return sources.build_source(SourceConfig(kind="sklearn", options={"limit": 20}), "train")
+
+
+def test_graphs_in_canonical_order_are_cached_and_the_examples_stay_what_they_were(tmp_path):
+    """In random order they are new each time; a task with an order reads the same codes from the disk."""
+    tokenizers = {"text": build("text"), "graph": build("graph")}
+    composer = Composer(
+        tokenizers, Vocabulary.build([(n, t.size, "") for n, t in tokenizers.items()])
+    )
+    template = Template(inputs="Which family? {graph}", targets="{family:text}")
+
+    def task(random_order: bool, folder: Path | None) -> Task:
+        config = TaskConfig(source="made", templates=[template], random_order=random_order)
+        options = {"name": "graphs", "size": 60}
+        source = sources.build_source(SourceConfig(kind="synthetic", options=options), "train")
+        return Task("family", 0, config, source, composer, folder)
+
+    task(True, tmp_path)
+    assert not list(tmp_path.iterdir())
+    kept = task(False, tmp_path)
+    (file,) = tmp_path.iterdir()
+    before = file.stat().st_mtime_ns
+    again = task(False, tmp_path)
+    assert file.stat().st_mtime_ns == before
+    for index in range(len(kept)):
+        inputs = composer.pair(template, kept.source[index])[0]
+        for example in (kept, again):
+            made = example.example(index, np.random.default_rng(index))
+            assert np.array_equal(made.inputs.ids, inputs.ids)
+            assert np.array_equal(made.inputs.positions, inputs.positions)
+    shuffled, fresh = task(True, None), 0
+    for index in range(len(kept)):  # but a cycle's tokens are the same from everywhere
+        draws = (shuffled.example(index, np.random.default_rng(n)) for n in range(3))
+        fresh += len({draw.inputs.ids.tobytes() for draw in draws}) > 1
+    assert fresh > 10
 
 
 def test_codes_are_cached_by_fingerprint_and_source(tmp_path):

@@ -147,7 +147,9 @@ class TaskConfig:
         0.0  # training: up to this share of the inputs' value codes is hidden (MASK)
     )
     shots: int = 0
-    random_order: bool = True  # training: of graphs and boxes; else the canonical one
+    random_order: bool = (
+        True  # training: of graphs and boxes; else the canonical one, whose codes are kept on disk
+    )
     eval_items: int | None = None  # None: the whole test split
     eval_temperature: float = 1.0  # of values that evaluation samples; 0: greedy
     train_split: str = "train"

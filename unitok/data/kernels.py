@@ -58,11 +58,20 @@ def read_kernels(path: str, options: Mapping[str, Any], split: str | None) -> Lo
             raise InputError(f"source.options.{name}: want 1 to {most:,}, got {value!r}")
     seed, freq = options.get("seed") or 0, options.get("freq")
 
-    def part(first: int, last: int | None) -> Column:
-        def read(row: int) -> Series:
-            return Series(make_path(past + future, (seed, row))[first:last], freq)
+    newest: dict[
+        int, np.ndarray
+    ] = {}  # past and future of a record are asked for one after the other
 
-        return Column(size, read)
+    def whole(row: int) -> np.ndarray:
+        path_T = newest.get(row)
+        if path_T is None:
+            path_T = make_path(past + future, (seed, row))
+            newest.clear()
+            newest[row] = path_T
+        return path_T
+
+    def part(first: int, last: int | None) -> Column:
+        return Column(size, lambda row: Series(whole(row)[first:last], freq))
 
     return Loaded({"past": part(0, past), "future": part(past, None)}, ["kernels", size, seed])
 

@@ -43,7 +43,7 @@ class Task:
         self.objective = objectives.build(config.objective, composer.vocabulary)
         self._tables = {
             field: cache.codes_of(composer.tokenizers[modality], source, field, folder)
-            for field, modality in self._learned_fields().items()
+            for field, modality in self._kept_fields().items()
         }
 
     def __len__(self) -> int:
@@ -84,8 +84,9 @@ class Task:
         chosen = rng.choice(len(self.source) - 1, count, replace=False)
         return [int(other) + (other >= index) for other in chosen]
 
-    def _learned_fields(self) -> dict[str, str]:
-        """Fields that a network encodes, without context: the same codes every time."""
+    def _kept_fields(self) -> dict[str, str]:
+        """Fields whose codes are the same every time and cost more than reading them: those that a network encodes,
+        and where the order is not random those that have one (molecules, graphs). Not text, none with a context."""
         found: dict[str, str] = {}
         for template in self.config.templates:
             for field in sequence.fields(template.inputs) + sequence.fields(template.targets):
@@ -93,7 +94,7 @@ class Task:
                 if (
                     tokenizer is None
                     or field.context is not None
-                    or not cache.is_learned(tokenizer)
+                    or not (cache.is_learned(tokenizer) or self._in_order(field.modality))
                 ):
                     continue
                 if found.setdefault(field.name, field.modality) != field.modality:
@@ -101,6 +102,9 @@ class Task:
                         f"tasks.{self.name}.templates: field {field.name!r} is given two modalities"
                     )
         return found
+
+    def _in_order(self, modality: str) -> bool:
+        return not self.config.random_order and modality != sequence.TEXT
 
 
 def hide_codes(
