@@ -48,7 +48,18 @@ def test_eight_bits_are_the_model_of_rounded_weights_and_inputs(config):
     model = EncoderDecoder(config, TableSizes.from_vocabulary(VOCABULARY))
     params = jax.jit(model.init)(jax.random.key(0))
     small = jax.jit(in_dtype, static_argnums=1)(params, "int8")
-    assert size_of(small) < 0.3 * size_of(params)
+    is_leaf = lambda leaf: isinstance(leaf, Int8)  # noqa: E731
+    for (path, leaf), whole in zip(
+        jax.tree_util.tree_leaves_with_path(small, is_leaf=is_leaf),
+        jax.tree.leaves(params),
+        strict=True,
+    ):
+        assert is_leaf(leaf) == (path[-1].key in (*TABLES, *INPUTS)), path
+        assert (
+            size_of(leaf) < 0.3 * size_of(whole)
+            if is_leaf(leaf)
+            else leaf is whole or (leaf == whole).all()
+        )
     rounded = restored(small)
     for (path, got), leaf in zip(
         jax.tree_util.tree_leaves_with_path(rounded), jax.tree.leaves(params), strict=True
