@@ -25,6 +25,7 @@ TITLES = {
     "exact_match": "exact match", "mse": "MSE", "smape": "sMAPE", "coverage": "inside the 80 % band",
 }  # fmt: skip
 NOTES = {
+    "mse": "of the samples' mean, which this error asks for (Gneiting 2011) and GluonTS takes; all others: of their median",
     "mase": "error of the median forecast over that of the seasonal naive one inside the past",
     "wql": "weighted quantile loss of levels 0.1 to 0.9",
     "coverage": "80 % is right: less is too sure of itself, more too little",
@@ -74,7 +75,7 @@ def score_series(task: TaskContext) -> dict[str, Any]:
         ask = lambda records: _ask(task, range(len(records)), records, field, 1)  # noqa: E731
         if other := exchanged.asked(task, ask):  # anew: the length is the truth's
             found.append(_shuffled(task, field, other, found[0]))
-    about = f"Series; {count} samples an item at temperature {task.temperature:g}; the point forecast is their median."
+    about = f"Series; {count} samples an item at temperature {task.temperature:g}; the point forecast is their median, for MSE their mean."
     return {
         "about": about
         if field.context
@@ -189,7 +190,7 @@ def _rows(
         elif name == "mae":
             out.append((series.mae(y, median) * seen, seen))
         elif name == "mse":
-            out.append((series.mse(y, median) * seen, seen))
+            out.append((series.mse(y, np.mean(samples, axis=0)) * seen, seen))
         elif name == "smape":
             out.append((series.smape(y, median), 1.0))
         else:
