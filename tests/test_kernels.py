@@ -41,9 +41,22 @@ def test_periodic_draws_have_the_periodic_kernel(scale):
     assert np.allclose(draws[:, :12], draws[:, 12:24], atol=1e-9)  # each draw repeats exactly
 
 
-def test_every_process_of_the_bank_is_drawn_and_none_is_wild():
+@pytest.mark.parametrize("shape", [None, 0.5, 5.0])
+def test_smooth_and_rough_draws_have_their_kernels(shape):
+    rng, steps = np.random.default_rng(0), np.arange(30)
+    draws = np.stack([kernels._smooth(steps, 6.0, shape, rng) for _ in range(20_000)])
+    square = np.subtract.outer(steps, steps) ** 2 / (2 * 6.0**2)
+    wanted = np.exp(-square) if shape is None else (1 + square / shape) ** -shape
+    assert np.abs(draws.T @ draws / len(draws) - wanted).max() < 0.04
+
+
+def test_the_bank_holds_lines_and_periods_as_often_as_it_says_and_nothing_is_wild():
     rng = np.random.default_rng(1)
-    sizes = [np.abs(kernels._process(np.arange(200), rng)).max() for _ in range(2000)]
+    draws = [kernels._process(np.arange(200), rng) for _ in range(2000)]
+    lines = np.mean([np.abs(np.diff(x, 2)).max() < 1e-9 for x in draws])
+    repeats = lambda x: any(np.allclose(x[p:], x[:-p], atol=1e-9) for p in set(kernels.PERIODS))  # noqa: E731
+    assert abs(lines - 1 / 7) < 0.04 and abs(np.mean([repeats(x) for x in draws]) - 2 / 7) < 0.05
+    sizes = [np.abs(x).max() for x in draws]
     assert min(sizes) > 0.05 and max(sizes) < 12
 
 

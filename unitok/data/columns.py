@@ -36,6 +36,13 @@ class Column:
         return self.read(row)
 
 
+def check_series(fields: Mapping[str, Column], rows: np.ndarray, names: Sequence[str]) -> None:
+    """Raises InputError for names that are not there or hold no series."""
+    for name in names:
+        if name not in fields or (len(rows) and not isinstance(fields[name][int(rows[0])], Series)):
+            raise InputError(f"source.options.augment.fields: no field of series {name!r}")
+
+
 def repeated(column: Column, copies: int) -> Column:
     """A column `copies` times over."""
     plain = None if column.plain is None else list(column.plain) * copies

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from unitok.data.columns import Column, repeated
+from unitok.data.columns import Column, check_series, repeated
 from unitok.errors import InputError
 from unitok.values import Series
 
@@ -44,9 +44,7 @@ def distorted(
             "source.options.augment: want split, copies (a positive integer), fields (names of series), "
             f"and if wanted noise (from 0), gain (0 to 1), warp (0 to 0.2); got {dict(rule)}"
         )
-    for name in names:
-        if name not in fields or (len(rows) and not isinstance(fields[name][int(rows[0])], Series)):
-            raise InputError(f"source.options.augment.fields: no field of series {name!r}")
+    check_series(fields, rows, names)
     made = {name: repeated(column, copies) for name, column in fields.items()}
     for order, name in enumerate(names):
         made[name] = _distorted_column(fields[name], shares, copies, seed, order)

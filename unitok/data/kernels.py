@@ -25,42 +25,24 @@ from unitok.errors import InputError
 from unitok.values import Series
 
 MOST = 5  # processes in one series
-PERIODS = (
-    4,
-    7,
-    10,
-    12,
-    14,
-    24,
-    24,
-    24,
-    30,
-    48,
-    52,
-    60,
-    96,
-    168,
-)  # steps: hours, days, weeks, months
+# steps: hours, days, weeks, months
+PERIODS = (4, 7, 10, 12, 14, 24, 24, 24, 30, 48, 52, 60, 96, 168)
 HARMONICS, FREQUENCIES = 12, 64
 LONGEST = 100_000
 
 
 def read_kernels(path: str, options: Mapping[str, Any], split: str | None) -> Loaded:
     """options: size (records), past and future (steps), freq, seed. Raises InputError for sizes that are none."""
-    size, past, future = (
-        options.get("size", 1000),
-        options.get("past", 96),
-        options.get("future", 24),
-    )
+    size, past = options.get("size", 1000), options.get("past", 96)
+    future = options.get("future", 24)
     sizes = (("size", size, 1_000_000), ("past", past, LONGEST), ("future", future, LONGEST))
     for name, value, most in sizes:
         if not isinstance(value, int) or not 1 <= value <= most:
             raise InputError(f"source.options.{name}: want 1 to {most:,}, got {value!r}")
     seed, freq = options.get("seed") or 0, options.get("freq")
 
-    newest: dict[
-        int, np.ndarray
-    ] = {}  # past and future of a record are asked for one after the other
+    # past and future of a record are asked for one after the other
+    newest: dict[int, np.ndarray] = {}
 
     def whole(row: int) -> np.ndarray:
         path_T = newest.get(row)
@@ -99,10 +81,17 @@ def _process(steps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return np.cumsum(rng.normal(size=length)) / np.sqrt(length)
     if kind == "noise":
         return float(rng.choice([0.1, 1.0])) * rng.normal(size=length)
-    scale = float(rng.choice([0.02, 0.1, 0.5])) * length
+    shape = float(rng.choice([0.5, 1.0, 5.0])) if kind == "rough" else None
+    return _smooth(steps, float(rng.choice([0.02, 0.1, 0.5])) * length, shape, rng)
+
+
+def _smooth(
+    steps: np.ndarray, scale: float, shape: float | None, rng: np.random.Generator
+) -> np.ndarray:
+    """Covariance exp(-d^2 / (2 scale^2)); with a shape a the rational quadratic one,
+    (1 + d^2 / (2 a scale^2))^-a: the first over scales drawn from a gamma distribution."""
     omega_F = rng.normal(size=FREQUENCIES) / scale
-    if kind == "rough":  # rational quadratic: smooth ones of scales drawn from a gamma distribution
-        shape = float(rng.choice([0.5, 1.0, 5.0]))
+    if shape is not None:
         omega_F *= np.sqrt(rng.gamma(shape, 1 / shape, FREQUENCIES))
     phase_F = rng.uniform(0, 2 * np.pi, FREQUENCIES)
     return np.cos(np.outer(steps, omega_F) + phase_F).sum(axis=1) * np.sqrt(2 / FREQUENCIES)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from unitok.data.columns import Column, repeated
+from unitok.data.columns import Column, check_series, repeated
 from unitok.errors import InputError
 from unitok.values import Series
 
@@ -40,9 +40,7 @@ def mixed(
             "source.options.augment: want split, copies and mix (positive integers), fields (names of series), "
             f"and if wanted same; got {dict(rule)}"
         )
-    for name in names:
-        if name not in fields or (len(rows) and not isinstance(fields[name][int(rows[0])], Series)):
-            raise InputError(f"source.options.augment.fields: no field of series {name!r}")
+    check_series(fields, rows, names)
     partners = _alike(fields, rows, rule.get("same"))
     total = len(fields[names[0]])
     recipe = _Recipe(fields[names[0]], partners, most, total, seed)
