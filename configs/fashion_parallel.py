@@ -1,0 +1,53 @@
+"""Fashion-MNIST at 196 codes a picture, drawn in two ways by one model: token after token, and all places at once.
+
+    UNITOK_DATA=DIR python train/main.py --config=configs/fashion_parallel.py
+
+Data: the four idx .gz files in $UNITOK_DATA/fashion-mnist (60,000 train, 10,000 test; MIT). Half of the
+examples are written in order (seq2seq), half have single codes masked (cross-modal, bidirectional), which is
+what parallel decoding needs. `benchmarks/parallel_decoding.py --checkpoint=RUN` compares the two.
+"""
+
+from unitok.config import (
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    FitConfig,
+    LossConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    TokenizerConfig,
+)
+from unitok.configs import fashion_mnist
+from unitok.configs.tasks import ask
+
+
+def get_config() -> Config:
+    template = ("Draw: {label:text}", "{image}")
+    masked = ObjectiveConfig(kind="cross_modal", options={"bidirectional": 1.0})
+    return Config(
+        name="fashion_parallel",
+        steps=3000,
+        tokenizers={
+            "text": TokenizerConfig(name="text"),
+            "image": TokenizerConfig(
+                name="image",
+                options={"patch": 2, "codes": 256, "width": 32},
+                fit=FitConfig(source="fashion", steps=800, batch_size=64, learning_rate=6e-3),
+            ),
+        },
+        sources={"fashion": fashion_mnist.get_config().sources["fashion"]},
+        tasks={
+            "draw": ask("fashion", 1.0, template, metrics=["judge"]),
+            "draw_masked": ask("fashion", 1.0, template, metrics=["judge"], objective=masked),
+        },
+        model=ModelConfig(
+            d_model=256, d_ff=704, num_heads=4, encoder_layers=4, decoder_layers=4, dtype="bfloat16"
+        ),
+        data=DataConfig(batch_size=32, prefetch=32, workers=14),
+        optimizer=OptimizerConfig(
+            learning_rate=1.2e-3, warmup_steps=200, weight_decay=0.05, ema_decay=0.998
+        ),
+        loss=LossConfig(normalise="example"),
+        checkpoint=CheckpointConfig(every=1000, keep=1, validate_every=500, validate_batches=8),
+    )  # fmt: skip
