@@ -1,14 +1,18 @@
 """Masked parallel decoding (MaskGIT) beside autoregressive decoding: speed and quality on one checkpoint.
 
-    python benchmarks/parallel_decoding.py                     trains a small run first, about 5 minutes
+    python benchmarks/parallel_decoding.py                     digits, trains a small run first, about 5 minutes
     python benchmarks/parallel_decoding.py --init=runs/demo    starts from a demo run, which draws already
-    python benchmarks/parallel_decoding.py --checkpoint=DIR    a run that this file trained before
+    python benchmarks/parallel_decoding.py --checkpoint=DIR    a run that this file trained before, or one of
+                                                               configs/fashion_parallel.py
 
-The run learns to draw scikit-learn's digits both ways, in equal shares: token after token (seq2seq),
-and all places at once (cross-modal masking in both directions). Then `--images` digits are drawn by
-each method, with the same prompts, at temperature 1. Quality: the share that a convolutional network
-trained on the real digits reads as the one asked for. Speed: CPU-seconds of the process an image, in
-batches of 64 and one by one, all methods by turns, compiled before.
+The run learned to draw both ways, in equal shares: token after token (seq2seq), and all places at once
+(cross-modal masking in both directions): scikit-learn's digits, 24 tokens, or Fashion-MNIST, 201 tokens.
+Then `--images` pictures are drawn by each method, with the same prompts, the classes in turn, at temperature 1.
+
+Quality: the share that a convolutional network trained on the real pictures reads as the one asked for; and,
+since one picture of each class for all would do well in that, the Fréchet distance of the network's last hidden
+layer to as many real test pictures, and how far apart two drawn pictures of one class are. Speed: CPU-seconds
+of the process an image, 64 at once and one by one, all methods by turns, compiled before.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +33,21 @@ import numpy as np
 from unitok.config import Config, ObjectiveConfig, TokenizerConfig
 from unitok.configs import demo
 from unitok.data.sources import build_source
+from unitok.errors import command
 from unitok.eval import judge
+from unitok.host_memory import keep_freed_memory
+from unitok.metrics import bootstrap
+from unitok.metrics.frechet import frechet_estimate
 from unitok.predictor import Predictor, Request
 from unitok.run import read_run
 from unitok.train import loop
+from unitok.values import Image
 
 METHODS: dict[str, dict[str, Any]] = {
-    "autoregressive": {},
-    **{f"parallel, {n} passes": {"method": "parallel", "steps": n} for n in (4, 8, 12, 16)},
+    "token after token": {},
+    **{f"parallel, {n} passes": {"method": "parallel", "steps": n} for n in (4, 8, 12, 16, 24)},
 }
-GEOMETRY = {"height": 8, "width": 8, "channels": 1}
+TOGETHER, ALONE = 64, 10  # images that are timed in one batch, and one by one
 
 
 def config(steps: int, workdir: str, init: str | None) -> Config:
@@ -67,56 +77,91 @@ def config(steps: int, workdir: str, init: str | None) -> Config:
     )
 
 
-def reader_of_digits(run_config: Config) -> tuple[judge.Judge, float, float]:
-    """The judge, the share of real test digits that it reads right, and that of their reconstructions'."""
-    source = run_config.sources["digits"]
-    opened = {split: build_source(source, split) for split in ("train", "test")}
-    records = {split: [rows[i] for i in range(len(rows))] for split, rows in opened.items()}
-    images = {split: [row["image"] for row in rows] for split, rows in records.items()}
-    labels = {split: [str(row["label"]) for row in rows] for split, rows in records.items()}
-    reader = judge.train_judge(images["train"], labels["train"])
-    read = lambda pictures: np.mean(  # noqa: E731
-        [a == b for a, b in zip(reader.recognise(pictures), labels["test"], strict=True)]
-    )
-    tokenizer = Predictor.load(run_config.workdir).tokenizers["image"]
-    again = tokenizer.decode_batch(tokenizer.encode_batch(images["test"]))
-    return reader, float(read(images["test"])), float(read(again))
+class Reference:
+    """Real pictures and who reads them: the judge, and test pictures of all classes in turn."""
+
+    def __init__(self, run_config: Config) -> None:
+        source = run_config.sources[run_config.tasks["draw"].source]
+        rows = {split: build_source(source, split) for split in ("train", "test")}
+        records = {split: [opened[i] for i in range(len(opened))] for split, opened in rows.items()}
+        pool = [record["image"] for record in records["train"]]
+        labels = [str(record["label"]) for record in records["train"]]
+        self.judge = judge.train_judge(pool, labels)
+        self.classes = self.judge.labels
+        kept = {
+            label: [record["image"] for record in records["test"] if str(record["label"]) == label]
+            for label in self.classes
+        }
+        rounds = min(map(len, kept.values()))
+        self.pictures = [kept[label][turn] for turn in range(rounds) for label in self.classes]
+        self.one_each = [pool[labels.index(label)] for label in self.classes]
+
+    def said_of(self, pictures: Sequence[Image]) -> str:
+        """The three measures, of pictures of all classes in turn."""
+        asked = [self.classes[i % len(self.classes)] for i in range(len(pictures))]
+        right = [a == b for a, b in zip(self.judge.recognise(pictures), asked)]
+        share = bootstrap.mean(np.array(right))
+        count = min(len(pictures), len(self.pictures))
+        features = [self.judge.features(these[:count]) for these in (pictures, self.pictures)]
+        far = frechet_estimate(*features)
+        return (
+            f"read as asked {share.value:6.1%} ({share.low:.1%} to {share.high:.1%}), Fréchet distance of {count} "
+            f"{far.value:.3g} ({far.low:.3g} to {far.high:.3g}), two of a class {self.apart(pictures):.1f} apart"
+        )
+
+    def apart(self, pictures: Sequence[Image]) -> float:
+        """RMS distance of pixels, 0..255, between two pictures of one class; root of the classes' mean square."""
+        pixels = np.stack([picture.pixels.reshape(-1) for picture in pictures]).astype(np.float64)
+        by_class = [pixels[i :: len(self.classes)] for i in range(len(self.classes))]
+        return float(np.sqrt(2 * np.mean([part.var(axis=0, ddof=1).mean() for part in by_class])))
 
 
-def compare(predictor: Predictor, reader: judge.Judge, images: int, reps: int) -> None:
-    digits = [str(i % 10) for i in range(images)]
-    requests = {
+def draw_requests(
+    run_config: Config, reference: Reference, images: int
+) -> dict[str, list[Request]]:
+    """By method. All fix the geometry of the real pictures: parallel decoding needs it, the other gains by it."""
+    real = reference.pictures[0]
+    geometry = {"height": real.height, "width": real.width, "channels": real.channels}
+    return {
         name: [
             Request(
-                prompt=f"Draw the digit {digit}.", to="image", temperature=1.0, seed=i,
-                max_new_tokens=32, constraints=GEOMETRY, **options,
+                prompt=run_config.tasks["draw"].templates[0].inputs,
+                fields={"label": reference.classes[i % len(reference.classes)]},
+                to="image", temperature=1.0, seed=i, constraints=geometry, **options,
             )
-            for i, digit in enumerate(digits)
+            for i in range(images)
         ]
         for name, options in METHODS.items()
     }  # fmt: skip
-    drawn = {name: [out[0] for out in predictor.generate_batch(r)] for name, r in requests.items()}
-    together = seconds_each(predictor, requests, reps)
-    predictor.batch_sizes = (1,)
-    first = {name: asked[:10] for name, asked in requests.items()}
-    alone = seconds_each(predictor, first, reps)
-    for name, outputs in drawn.items():
-        right = np.array(
-            [a == b for a, b in zip(reader.recognise([o.value for o in outputs]), digits)]
-        )
-        share = right.mean()
-        spread = 1.96 * np.sqrt(share * (1 - share) / images)
+
+
+def compare(predictor: Predictor, reference: Reference, run_config: Config, images: int, reps: int) -> None:  # fmt: skip
+    tokenizer = predictor.tokenizers["image"]
+    real = reference.pictures[:images]
+    rebuilt = tokenizer.decode_batch(tokenizer.encode_batch(real))
+    one_each = reference.one_each * (images // len(reference.classes))
+    for name, pictures in (("real test pictures", real), ("their reconstructions", rebuilt), ("one picture a class", one_each)):  # fmt: skip
+        print(f"  {name:<21} {reference.said_of(pictures)}", flush=True)
+    requests = draw_requests(run_config, reference, images)
+    for name, asked in requests.items():
+        outputs = [out[0] for out in predictor.generate_batch(asked)]
         different = len({output.ids.tobytes() for output in outputs})
+        said = reference.said_of([output.value for output in outputs])
+        print(f"  {name:<21} {said}, {different} of {images} different", flush=True)
+    predictor.batch_sizes = (TOGETHER,)
+    together = seconds_each(predictor, {n: r[:TOGETHER] for n, r in requests.items()}, reps)
+    predictor.batch_sizes = (1,)
+    alone = seconds_each(predictor, {n: r[:ALONE] for n, r in requests.items()}, reps)
+    for name in requests:
         print(
-            f"  {name:<20} read as asked {share:6.1%} +- {spread:.1%}, {different} of {images} different; "
-            f"{said(together, name)} in batches of 64, {said(alone, name)} alone"
+            f"  {name:<21} {timed(together, name)} {TOGETHER} at once, {timed(alone, name)} alone"
         )
 
 
 def seconds_each(
     predictor: Predictor, requests: dict[str, list[Request]], reps: int
-) -> dict[str, float]:
-    """CPU-seconds a request, by method: the median of `reps` turns, the first turn dropped."""
+) -> dict[str, list[float]]:
+    """CPU-seconds a request of each turn, by method; the order is reversed every other turn, the first dropped."""
     seconds: dict[str, list[float]] = {name: [] for name in requests}
     for rep in range(reps + 1):
         for name in list(requests)[:: 1 if rep % 2 else -1]:
@@ -124,30 +169,35 @@ def seconds_each(
             predictor.generate_batch(requests[name])
             if rep:
                 seconds[name].append((time.process_time() - start) / len(requests[name]))
-    return {name: statistics.median(spent) for name, spent in seconds.items()}
+    return seconds
 
 
-def said(seconds: dict[str, float], name: str) -> str:
-    return f"{seconds[name] * 1e3:.2f} CPU-ms ({seconds['autoregressive'] / seconds[name]:.2f} x)"
+def timed(seconds: dict[str, list[float]], name: str) -> str:
+    ratios = [a / b for a, b in zip(seconds["token after token"], seconds[name], strict=True)]
+    return (
+        f"{statistics.median(seconds[name]) * 1e3:.2f} CPU-ms "
+        f"({statistics.median(ratios):.2f} x, turns {min(ratios):.2f} to {max(ratios):.2f})"
+    )
 
 
-def main() -> int:
+@command
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", metavar="DIR", help="a run trained by this file before")
+    parser.add_argument("--checkpoint", metavar="DIR", help="a run that draws both ways")
     parser.add_argument("--init", metavar="DIR", help="a demo run to start from")
     parser.add_argument("--steps", type=int, default=600, help="of the training")
-    parser.add_argument("--images", type=int, default=512, help="drawn by each method")
+    parser.add_argument("--images", type=int, default=500, help="drawn by each method")
     parser.add_argument("--reps", type=int, default=3, help="turns that are timed")
-    args = parser.parse_args()
-    folder = tempfile.TemporaryDirectory(prefix="parallel-")
-    run_config = config(args.steps, args.checkpoint or folder.name, args.init)
-    if args.checkpoint is None or not (Path(args.checkpoint) / "config.json").is_file():
-        loop.train(run_config)
-    predictor = Predictor.load(run_config.workdir)
-    reader, real, bound = reader_of_digits(run_config)
-    print(f"step {predictor.step}; the judge reads {real:.1%} of real test digits, {bound:.1%} of ")
-    print(f"their reconstructions (the tokenizer's bound); load average {os.getloadavg()[0]:.1f}")
-    compare(predictor, reader, args.images, args.reps)
+    args = parser.parse_args(argv)
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory(prefix="parallel-") as folder:
+        run = Path(args.checkpoint or folder)
+        if not (run / "config.json").is_file():
+            loop.train(config(args.steps, str(run), args.init))
+        predictor, run_config = Predictor.load(run), read_run(run).config
+        reference = Reference(run_config)
+        print(f"{run_config.name}, step {predictor.step}, {run_config.model.dtype}; load average {os.getloadavg()[0]:.1f}")  # fmt: skip
+        compare(predictor, reference, run_config, args.images, args.reps)
     return 0
 
 

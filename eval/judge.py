@@ -45,14 +45,21 @@ class Judge:
 
     def probabilities(self, images: Sequence[Any]) -> np.ndarray:
         """float32 [N, K]."""
+        return self._of_each(_probabilities, images, len(self.labels))
+
+    def features(self, images: Sequence[Any]) -> np.ndarray:
+        """float32 [N, HIDDEN]: the last hidden layer, for distances between sets of images."""
+        return self._of_each(_features, images, HIDDEN)
+
+    def _of_each(self, program: Any, images: Sequence[Any], width: int) -> np.ndarray:
         pixels = stack(images, self.size)
         out = []
         for start in range(0, len(pixels), BATCH):
             part = pixels[start : start + BATCH]
             padded = np.zeros((BATCH, *self.size), np.float32)
             padded[: len(part)] = part
-            out.append(np.asarray(_probabilities(self.params, padded))[: len(part)])
-        return np.concatenate(out) if out else np.zeros((0, len(self.labels)), np.float32)
+            out.append(np.asarray(program(self.params, padded))[: len(part)])
+        return np.concatenate(out) if out else np.zeros((0, width), np.float32)
 
     def recognise(self, images: Sequence[Any]) -> list[str]:
         """The most probable label of each image."""
@@ -190,11 +197,16 @@ def _init(rng: np.random.Generator, size: tuple[int, int, int], classes: int) ->
     }
 
 
-def _logits(params: Params, pixels_BHWC: jax.Array) -> jax.Array:
+@jax.jit
+def _features(params: Params, pixels_BHWC: jax.Array) -> jax.Array:
     x = _conv(pixels_BHWC, params["near"], params["bias"]["near"])
     x = _conv(x, params["far"], params["bias"]["far"])
     x = x.reshape(len(x), -1)
-    return jax.nn.relu(x @ params["hidden"] + params["bias"]["hidden"]) @ params["out"]
+    return jax.nn.relu(x @ params["hidden"] + params["bias"]["hidden"])
+
+
+def _logits(params: Params, pixels_BHWC: jax.Array) -> jax.Array:
+    return _features(params, pixels_BHWC) @ params["out"]
 
 
 def _conv(x_BHWC: jax.Array, weight: jax.Array, bias: jax.Array) -> jax.Array:

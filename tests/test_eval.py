@@ -287,6 +287,11 @@ def test_judge_learns_and_is_deterministic() -> None:
     assert np.mean(np.array(reader.recognise(test[0])) == test[1]) >= 0.95
     again = judge.train_judge(*train, steps=40)
     np.testing.assert_array_equal(reader.probabilities(test[0]), again.probabilities(test[0]))
+    logits = reader.features(test[0]) @ reader.params["out"]  # one layer away from what it answers
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(
+        odds / odds.sum(axis=1, keepdims=True), reader.probabilities(test[0]), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_nearest_finds_itself_and_takes_other_sizes() -> None:
