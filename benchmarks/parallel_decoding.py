@@ -12,7 +12,7 @@ Then `--images` pictures are drawn by each method, with the same prompts, the cl
 Quality: the share that a convolutional network trained on the real pictures reads as the one asked for; and,
 since one picture of each class for all would do well in that, the Fréchet distance of the network's last hidden
 layer to as many real test pictures, and how far apart two drawn pictures of one class are. Speed: CPU-seconds
-of the process an image, 64 at once and one by one, all methods by turns, compiled before.
+of the process an image, 64 at once and one by one, all methods by turns, what compiles not counted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from unitok.eval import judge
 from unitok.host_memory import keep_freed_memory
 from unitok.metrics import bootstrap
 from unitok.metrics.frechet import frechet_estimate
-from unitok.predictor import Predictor, Request
+from unitok.predictor import Predictor
+from unitok.request import Output, Request
 from unitok.run import read_run
 from unitok.train import loop
 from unitok.values import Image
@@ -47,7 +48,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "token after token": {},
     **{f"parallel, {n} passes": {"method": "parallel", "steps": n} for n in (4, 8, 12, 16, 24)},
 }
-TOGETHER, ALONE = 64, 10  # images that are timed in one batch, and one by one
+TOGETHER, ALONE = 64, 12  # images drawn in one batch, and how many are drawn again one by one
 
 
 def config(steps: int, workdir: str, init: str | None) -> Config:
@@ -135,41 +136,44 @@ def draw_requests(
     }  # fmt: skip
 
 
-def compare(predictor: Predictor, reference: Reference, run_config: Config, images: int, reps: int) -> None:  # fmt: skip
+def compare(predictor: Predictor, reference: Reference, run_config: Config, images: int) -> None:
     tokenizer = predictor.tokenizers["image"]
     real = reference.pictures[:images]
-    rebuilt = tokenizer.decode_batch(tokenizer.encode_batch(real))
-    one_each = reference.one_each * (images // len(reference.classes))
-    for name, pictures in (("real test pictures", real), ("their reconstructions", rebuilt), ("one picture a class", one_each)):  # fmt: skip
+    known = {
+        "real test pictures": real,
+        "their reconstructions": tokenizer.decode_batch(tokenizer.encode_batch(real)),
+        "one picture a class": reference.one_each * (images // len(reference.classes)),
+    }
+    for name, pictures in known.items():
         print(f"  {name:<21} {reference.said_of(pictures)}", flush=True)
     requests = draw_requests(run_config, reference, images)
-    for name, asked in requests.items():
-        outputs = [out[0] for out in predictor.generate_batch(asked)]
+    drawn, together = by_turns(predictor, requests, TOGETHER)
+    alone = by_turns(predictor, {name: asked[:ALONE] for name, asked in requests.items()}, 1)[1]
+    for name, outputs in drawn.items():
         different = len({output.ids.tobytes() for output in outputs})
         said = reference.said_of([output.value for output in outputs])
-        print(f"  {name:<21} {said}, {different} of {images} different", flush=True)
-    predictor.batch_sizes = (TOGETHER,)
-    together = seconds_each(predictor, {n: r[:TOGETHER] for n, r in requests.items()}, reps)
-    predictor.batch_sizes = (1,)
-    alone = seconds_each(predictor, {n: r[:ALONE] for n, r in requests.items()}, reps)
-    for name in requests:
+        print(f"  {name:<21} {said}, {different} of {images} different")
         print(
-            f"  {name:<21} {timed(together, name)} {TOGETHER} at once, {timed(alone, name)} alone"
+            f"  {'':<21} {timed(together, name)} {TOGETHER} at once, {timed(alone, name)} alone",
+            flush=True,
         )
 
 
-def seconds_each(
-    predictor: Predictor, requests: dict[str, list[Request]], reps: int
-) -> dict[str, list[float]]:
-    """CPU-seconds a request of each turn, by method; the order is reversed every other turn, the first dropped."""
+def by_turns(
+    predictor: Predictor, requests: dict[str, list[Request]], batch: int
+) -> tuple[dict[str, list[Output]], dict[str, list[float]]]:
+    """Outputs, and CPU-seconds an image of each batch but the first, which compiles; the methods take turns."""
+    predictor.batch_sizes = (batch,)
+    drawn: dict[str, list[Output]] = {name: [] for name in requests}
     seconds: dict[str, list[float]] = {name: [] for name in requests}
-    for rep in range(reps + 1):
-        for name in list(requests)[:: 1 if rep % 2 else -1]:
-            start = time.process_time()
-            predictor.generate_batch(requests[name])
-            if rep:
-                seconds[name].append((time.process_time() - start) / len(requests[name]))
-    return seconds
+    for start in range(0, len(requests["token after token"]), batch):
+        for name, asked in requests.items():
+            before = time.process_time()
+            part = asked[start : start + batch]
+            drawn[name] += [out[0] for out in predictor.generate_batch(part)]
+            if start and len(part) == batch:
+                seconds[name].append((time.process_time() - before) / batch)
+    return drawn, seconds
 
 
 def timed(seconds: dict[str, list[float]], name: str) -> str:
@@ -186,9 +190,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--checkpoint", metavar="DIR", help="a run that draws both ways")
     parser.add_argument("--init", metavar="DIR", help="a demo run to start from")
     parser.add_argument("--steps", type=int, default=600, help="of the training")
-    parser.add_argument("--images", type=int, default=500, help="drawn by each method")
-    parser.add_argument("--reps", type=int, default=3, help="turns that are timed")
+    parser.add_argument("--images", type=int, default=512, help="drawn by each method")
     args = parser.parse_args(argv)
+    if args.images < 2 * TOGETHER:
+        parser.error(f"--images: want {2 * TOGETHER} or more: the first {TOGETHER} are not timed")
     keep_freed_memory()
     with tempfile.TemporaryDirectory(prefix="parallel-") as folder:
         run = Path(args.checkpoint or folder)
@@ -197,7 +202,7 @@ def main(argv: list[str]) -> int:
         predictor, run_config = Predictor.load(run), read_run(run).config
         reference = Reference(run_config)
         print(f"{run_config.name}, step {predictor.step}, {run_config.model.dtype}; load average {os.getloadavg()[0]:.1f}")  # fmt: skip
-        compare(predictor, reference, run_config, args.images, args.reps)
+        compare(predictor, reference, run_config, args.images)
     return 0
 
 
