@@ -128,6 +128,28 @@ def test_greedy_is_the_argmax_of_teacher_forcing_under_the_grammar(world, greedy
     assert len(lengths) > 8 and images > 5, (lengths, images)
 
 
+def test_long_answers_outgrow_their_first_cache_and_stay_the_same(world):
+    """Past each quarter of the slots, greedy and by beams: what teacher forcing gives."""
+    length, rows = generate.GROWS_FROM, 4
+    target = world.target("image", height=44, width=40, channels=1)  # 110 codes
+    prompts, budget = world.prompts(0, rows), np.full(rows, length, np.int32)
+    ids, log_prob = world.decode(target, Plan(length), prompts, controls(rows, budget=budget))
+    assert ((ids != PAD).sum(1) > length * 3 / 4).all()
+    logits, allowed = generate.teacher_forced(
+        world.model, target, world.params, prompts, ids, budget
+    )
+    best = np.asarray(sampling.masked(logits, allowed).argmax(-1))
+    np.testing.assert_array_equal(best[ids != PAD], ids[ids != PAD])
+    found, scores = beam.beam_search(
+        world.model, target, Plan(length, beams=2), world.params, prompts, controls(rows, budget=budget)
+    )  # fmt: skip
+    for place in range(2):
+        own = generate.score(
+            world.model, target, True, world.vocabulary.size, world.params, prompts, found[:, place], budget
+        )  # fmt: skip
+        np.testing.assert_allclose(own, scores[:, place], atol=1e-3)
+
+
 def put(one, many, at):
     """`many` rows with `one` in place of row `at`."""
     place = lambda new, old: np.concatenate([old[:at], new, old[at + 1 :]])  # noqa: E731

@@ -230,6 +230,24 @@ def test_attend_is_softmax_and_reads_nothing_where_nothing_may_be_read() -> None
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def test_the_way_to_a_fused_kernel_is_the_same_attention() -> None:
+    """Layout, groups, scale, mask, queries without a key: value and gradients, with XLA in the kernel's place."""
+    rng = np.random.default_rng(0)
+    q, probe = (jnp.asarray(rng.standard_normal((2, 2, 3, 4, 8)), jnp.float32) for _ in "qp")
+    k, v = (jnp.asarray(rng.standard_normal((2, 2, 6, 8)), jnp.float32) for _ in "kv")
+    mask = jnp.asarray(rng.random((2, 4, 6)) < 0.5).at[0, 1].set(False)
+
+    def value_and_grads(attend):
+        return jit(jax.value_and_grad(lambda *x: (attend(*x) * probe).sum(), (0, 1, 2)))(q, k, v)
+
+    fused = value_and_grads(lambda *x: attention.attend_fused(*x, mask, "xla"))
+    plain = value_and_grads(lambda *x: attention.attend(*x, mask, None))
+    for a, b in zip(jax.tree.leaves(fused), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    out = attention.attend_fused(q, k, v, mask, "xla")
+    assert (out[0, :, :, 1] == 0).all() and (out[1] != 0).all()
+
+
 def test_emptied_inputs_read_no_other_example() -> None:
     """An example without inputs (guidance drops them) cross-attends to nothing, not to its neighbours."""
     model, params = build(MODERN)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from unitok import sampling
-from unitok.generate import Controls, Plan, Prompts, read_prompts
+from unitok.generate import Controls, Plan, Prompts, read_prompts, token_loop
 from unitok.grammar import TargetGrammar
 from unitok.vocabulary import BOS, EOS, PAD
 
@@ -44,7 +44,7 @@ def beam_search(
     empty = jnp.full((batch, beams, length), PAD, jnp.int32)
     state = {
         "index": jnp.int32(0),
-        "cache": model.start_cache(params, memory, segments, length),
+        "cache": model.start_cache(params, memory, segments),
         "registers": jnp.tile(jnp.asarray(grammar.init()), (batch * beams, 1)),
         "fed": jnp.full((batch, beams), BOS, jnp.int32),
         "ids": empty,
@@ -56,7 +56,7 @@ def beam_search(
     }
 
     def more(state):
-        return (state["index"] < length) & (state["finished"] < beams).any()
+        return (state["finished"] < beams).any()
 
     def step(state):
         index = state["index"]
@@ -105,7 +105,7 @@ def beam_search(
             "finished": jnp.where(stuck, beams, state["finished"] + ending.sum(axis=1)),
         }
 
-    state = jax.lax.while_loop(more, step, state)
+    state = token_loop(model, length, more, step, state)
     return state["done_ids"], state["done_log_prob"]
 
 

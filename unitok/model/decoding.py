@@ -47,9 +47,9 @@ class CachedDecoder(Blocks):
         return {**params, **head, "decoder": tuple(layers)}
 
     def start_cache(
-        self, params: Params, memory_BSD: jax.Array, memory_segments_BS: jax.Array, length: int
+        self, params: Params, memory_BSD: jax.Array, memory_segments_BS: jax.Array, length: int = 0
     ) -> Cache:
-        """An empty cache of `length` slots; keys and values of the memory computed once.
+        """An empty cache of `length` slots (`grown` makes room); keys and values of the memory computed once.
 
         Decoding reads every memory token whose segment is not 0: one example a row.
         """
@@ -60,6 +60,17 @@ class CachedDecoder(Blocks):
         empty = tuple(jnp.zeros(shape, memory_BSD.dtype) for _ in layers)
         k, v = tuple(k for k, _ in cross), tuple(v for _, v in cross)
         return Cache(empty, tuple(jnp.zeros_like(e) for e in empty), k, v, memory_segments_BS > 0)
+
+    def grown(self, cache: Cache, length: int) -> Cache:
+        """The same cache with room for `length` tokens."""
+
+        def more(slots: jax.Array) -> jax.Array:
+            room = [(0, 0)] * slots.ndim
+            room[-2] = (0, length - slots.shape[-2])
+            return jnp.pad(slots, room)
+
+        more_of_all = lambda layers: tuple(map(more, layers))  # noqa: E731
+        return cache._replace(self_k=more_of_all(cache.self_k), self_v=more_of_all(cache.self_v))
 
     def extend(
         self,
