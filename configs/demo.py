@@ -180,7 +180,7 @@ def get_config() -> Config:
                 "seasons", 0.9,
                 ("Continue: {past:series}", "{future:series@past}"),
                 metrics=["mase", "wql", "mse", "coverage"], eval_items=64,
-                # one sample in a hundred would go astray by hundreds; chosen on training curves
+                # else single samples go astray by hundreds of deviations; chosen on training curves
                 eval_temperature=0.7, eval_min_p=0.02,
             ),
             "degrees": ask(

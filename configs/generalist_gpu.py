@@ -70,7 +70,7 @@ def get_sources() -> dict[str, SourceConfig]:
 
 def get_tasks() -> dict[str, TaskConfig]:
     tasks = generalist.get_tasks()
-    # the temperature: of 0.7, 0.85 and 1, with and without cuts of the tail, by the quantile loss of validation months
+    # the temperature of the two: of 0.7, 0.85 and 1, with and without cuts, by the quantile loss of validation months
     for name in ("etth1", "exchange"):
         tasks[name] = dataclasses.replace(tasks[name], input_noise=0.2, eval_temperature=0.85)
     tasks["kernels"] = ask(
