@@ -204,6 +204,17 @@ class TaskContext:
         return self.config.eval_temperature
 
     @property
+    def sampling(self) -> dict[str, float]:
+        """How values are sampled, as `Request` takes it."""
+        return {"temperature": self.temperature, "min_p": self.config.eval_min_p}
+
+    @property
+    def sampled(self) -> str:
+        """The same in words."""
+        cut = f", min-p {self.config.eval_min_p:g}" if self.config.eval_min_p else ""
+        return f"sampled at temperature {self.temperature:g}{cut}"
+
+    @property
     def guidance(self) -> float:
         if self.settings.guidance is not None:
             return self.settings.guidance

@@ -46,7 +46,7 @@ def score_count(task: TaskContext) -> dict[str, Any]:
         found.append(other.metric(found[0], bootstrap.mean(hits.astype(float), seed)))
     numbers = counted(made)
     return {
-        "about": f"Sampled at temperature {task.temperature:g}; what is counted are bursts of sound, or spikes of a curve.",
+        "about": f"{task.sampled.capitalize()}; what is counted are bursts of sound, or spikes of a curve.",
         "metrics": found,
         "confusion": None,
         "samples": [
@@ -80,7 +80,7 @@ def _write(task: TaskContext, records: Sequence[Any], what: str) -> list[Any]:
     requests = [
         task.request(
             i, record, modality, seed=task.settings.seed + i, max_new_tokens=task.room(),
-            temperature=task.temperature, guidance=task.guidance,
+            guidance=task.guidance, **task.sampling,
         )
         for i, record in enumerate(records)
     ]  # fmt: skip

@@ -57,9 +57,8 @@ def score_graphs(task: TaskContext) -> dict[str, Any]:
     found += _each(wanted, made, truth, known, molecules, seed)
     found += [_distance(name, made, truth, known, seed) for name in SETS if name in wanted]
     verdicts = next(iter(measures.values()))(everything, made) if measures else None
-    heat = _temperature(task)
     return {
-        "about": f"Graphs, sampled at temperature {heat:g}." if heat else "Graphs, written greedily.",
+        "about": f"Graphs, {task.sampled if _sampling(task) else 'written greedily'}.",
         "metrics": found,
         "confusion": None,
         "samples": [
@@ -88,20 +87,20 @@ def _default(task: TaskContext, molecules: bool) -> list[str]:
     return ["isomorphic", "validity", *(["smiles"] if molecules else [])]
 
 
-def _temperature(task: TaskContext) -> float:
-    """Greedy where there is one right answer; else sampled, for all would be alike."""
+def _sampling(task: TaskContext) -> dict[str, float]:
+    """Empty, for greedy, where there is one right answer; else sampled, for all would be alike."""
     wanted = task.config.metrics or _default(task, molecules=False)
-    return 0.0 if set(DETERMINED) & set(wanted) else task.temperature
+    determined = set(DETERMINED) & set(wanted) or not task.temperature
+    return {} if determined else {**task.sampling, "guidance": task.guidance}
 
 
 def _ask(
     task: TaskContext, records: Sequence[Mapping[str, Any]], what: str = "drawing graphs"
 ) -> list[Graph]:
-    room, heat = task.room(), _temperature(task)
+    room, greedy = task.room(), {"temperature": 0.0}
     requests = [
         task.request(
-            i, record, "graph", max_new_tokens=room, temperature=heat, seed=task.settings.seed + i,
-            guidance=task.guidance if heat else 1.0,
+            i, record, "graph", max_new_tokens=room, seed=task.settings.seed + i, **(_sampling(task) or greedy),
         )
         for i, record in enumerate(records)
     ]  # fmt: skip

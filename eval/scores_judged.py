@@ -62,7 +62,7 @@ def score_judged(task: TaskContext, judges: dict[Any, Any]) -> dict[str, Any]:
     agree = lambda words: np.array([float(a == b) for a, b in zip(truth, words)])  # noqa: E731
     bound, own = agree(reader.recognise(rebuilt)).mean(), agree(reader.recognise(real)).mean()
     common = baselines.majority(truth)
-    settings = f"sampled at temperature {task.temperature:g}, guidance {task.guidance:g}"
+    settings = f"{task.sampled}, guidance {task.guidance:g}"
     what = NOUNS[modality]
     note = f"{settings}; the judge, a CNN trained on real {what}, reads {100 * own:.1f} % of the real test {what}"
     chance = ("one class for all", float(np.mean([t == common for t in truth])))
@@ -107,7 +107,7 @@ def _generate(
     requests: list[Request] = [
         task.request(
             i, record, task.target_modality, seed=task.settings.seed + i, max_new_tokens=room,
-            temperature=task.temperature, guidance=task.guidance,
+            guidance=task.guidance, **task.sampling,
         )
         for i, record in enumerate(records)
     ]  # fmt: skip

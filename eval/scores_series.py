@@ -75,7 +75,7 @@ def score_series(task: TaskContext) -> dict[str, Any]:
         ask = lambda records: _ask(task, range(len(records)), records, field, 1)  # noqa: E731
         if other := exchanged.asked(task, ask):  # anew: the length is the truth's
             found.append(_shuffled(task, field, other, found[0]))
-    about = f"Series; {count} samples an item at temperature {task.temperature:g}; the point forecast is their median, for MSE their mean."
+    about = f"Series; {count} values an item, {task.sampled}; the point forecast is their median, for MSE their mean."
     return {
         "about": about
         if field.context
@@ -130,7 +130,7 @@ def _ask(
         requests.append(
             task.request(
                 place, record, to, num_samples=count, max_new_tokens=room, constraints=shape,
-                temperature=task.temperature if field.context else 0.0, seed=task.settings.seed + place,
+                seed=task.settings.seed + place, **(task.sampling if field.context else {"temperature": 0.0}),
             )
         )  # fmt: skip
     return task.ask_samples(requests, "forecasting" if field.context else "writing series")

@@ -123,6 +123,7 @@ def test_an_absent_part_begins_with_its_defaults() -> None:
         ("steps.x", "1", ["config.steps", "no fields"]),
         ("model.dtype", "bf16", ["model.dtype", "bfloat16"]),
         ("tasks.copy.source", "line", ["tasks.copy.source", "lines"]),
+        ("tasks.copy.eval_min_p", "1", ["tasks.eval_min_p", "0 <= share < 1"]),
         ("tasks.copy.templates.4.inputs", "x", ["config.tasks.copy.templates.4"]),
         ("tasks.copy.metrics", "accuracy", ["config.tasks.copy.metrics", "JSON"]),
         ("model", "3", ["config.model"]),

@@ -133,7 +133,7 @@ def test_long_answers_outgrow_their_first_cache_and_stay_the_same(world):
     length, rows = generate.GROWS_FROM, 4
     target = world.target("image", height=44, width=40, channels=1)  # 110 codes
     prompts, budget = world.prompts(0, rows), np.full(rows, length, np.int32)
-    ids, log_prob = world.decode(target, Plan(length), prompts, controls(rows, budget=budget))
+    ids, _ = world.decode(target, Plan(length), prompts, controls(rows, budget=budget))
     assert ((ids != PAD).sum(1) > length * 3 / 4).all()
     logits, allowed = generate.teacher_forced(
         world.model, target, world.params, prompts, ids, budget

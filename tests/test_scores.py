@@ -145,6 +145,41 @@ def test_more_samples_than_usual_are_no_reason_for_fewer_items(monkeypatch) -> N
         assert scorers.choose(more).score(more, {})["forecast_items"] == items  # type: ignore[misc]
 
 
+def test_values_are_sampled_as_the_task_says_and_forecasts_are_no_exception() -> None:
+    asked: set[tuple[float, float]] = set()
+
+    def score(
+        inputs: str, targets: str, records: Any, answer: Any, *metrics: str, **more: Any
+    ) -> str:
+        task = context(records, inputs, targets, answer, *metrics, **more)
+        plain = task.predictor.generate_batch
+
+        def spy(requests: Sequence[Request]) -> Any:
+            asked.update((r.temperature, r.min_p) for r in requests)
+            return plain(requests)
+
+        task.predictor.generate_batch = spy  # type: ignore[method-assign]
+        return scorers.choose(task).score(task, {})["about"]  # type: ignore[misc, no-any-return]
+
+    records = waves()
+    heat: dict[str, Any] = {"eval_temperature": 0.6, "eval_min_p": 0.02}
+    about = score(*FORECAST, records, lookup(records, "past", "future"), "mase", **heat)
+    assert asked == {(0.6, 0.02)} and "sampled at temperature 0.6, min-p 0.02" in about
+    asked.clear()
+    graphs = [{"n": str(n), "graph": Graph(n, [(0, 1)])} for n in range(2, 9)]
+    build = (
+        "A graph of {n:text} nodes.",
+        "{graph}",
+        graphs,
+        lookup(graphs, "n", "graph"),
+        "uniqueness",
+    )
+    assert "sampled at temperature 0.6, min-p 0.02" in score(*build, **heat)
+    assert asked == {(0.6, 0.02)}
+    asked.clear()
+    assert "greedily" in score(*build[:-1], "isomorphic", **heat) and asked == {(0.0, 0.0)}
+
+
 def test_series_read_off_a_graph_are_exact_or_not() -> None:
     records = some_graphs()
     for record in records:

@@ -31,7 +31,7 @@ STREAM = ("seed", "tokenizers", "sources", "tasks", "data")
 # Fields in them that training's examples do not hang on.
 UNREAD = {
     "prefetch", "workers", "cache_dir", "about", "licence", "metrics", "yardstick", "shows", "held_out_templates",
-    "eval_items", "eval_temperature", "eval_split",
+    "eval_items", "eval_temperature", "eval_min_p", "eval_split",
 }  # fmt: skip
 
 

@@ -152,6 +152,9 @@ class TaskConfig:
     )
     eval_items: int | None = None  # None: the whole test split
     eval_temperature: float = 1.0  # of values that evaluation samples; 0: greedy
+    eval_min_p: float = (
+        0.0  # of them: what is less likely than this share of the likeliest token is not drawn
+    )
     train_split: str = "train"
     eval_split: str = "test"
 
@@ -171,6 +174,11 @@ class TaskConfig:
             0 <= self.eval_temperature <= 100,
             "tasks.eval_temperature",
             f"want 0 to 100, got {self.eval_temperature}",
+        )
+        check(
+            0 <= self.eval_min_p < 1,
+            "tasks.eval_min_p",
+            f"want 0 <= share < 1, got {self.eval_min_p}",
         )
         check(
             0 <= self.input_noise < 1,

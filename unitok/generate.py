@@ -192,10 +192,12 @@ def token_loop(
     """
     parts = 4 if length >= GROWS_FROM else 1
     for slots in (length * part // parts for part in range(1, parts + 1)):
+
+        def has_room(now: dict[str, Any], slots: int = slots) -> Any:
+            return (now["index"] < slots) & more(now)
+
         state = {**state, "cache": model.grown(state["cache"], slots)}
-        state = jax.lax.while_loop(
-            lambda now, slots=slots: (now["index"] < slots) & more(now), step, state
-        )
+        state = jax.lax.while_loop(has_room, step, state)
     return state
 
 

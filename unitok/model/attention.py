@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,13 +72,17 @@ def _fuses(q: jax.Array, k: jax.Array) -> bool:
     even = q.shape[3] % 2 == k.shape[2] % 2 == 0  # with a mask its VJP wants even lengths
     if q.dtype.itemsize != 2 or not even or q.shape[4] % 8 or q.shape[4] > 128:
         return False
-    device = jax.config.jax_default_device or jax.devices()[0]
+    device = getattr(jax.config, "jax_default_device", None) or jax.devices()[0]
     capability = str(getattr(device, "compute_capability", ""))  # "9.0"; AMD's reads "gfx90a"
     return re.fullmatch(r"\d+\.\d+", capability) is not None and float(capability) >= 8
 
 
 def attend_fused(
-    q_BNGTK: jax.Array, k_BNSK: jax.Array, v_BNSK: jax.Array, mask_BTS: jax.Array, kernel: str
+    q_BNGTK: jax.Array,
+    k_BNSK: jax.Array,
+    v_BNSK: jax.Array,
+    mask_BTS: jax.Array,
+    kernel: Literal["cudnn", "xla"],
 ) -> jax.Array:
     """`attend` by `jax.nn.dot_product_attention`; kernel: cudnn, or xla for comparison."""
     B, N, G, T, K = q_BNGTK.shape
@@ -89,7 +93,7 @@ def attend_fused(
         heads_last(v_BNSK),
         mask=mask_BTS[:, None],
         scale=1.0,
-        implementation=kernel,  # type: ignore[arg-type]
+        implementation=kernel,
     )
     out = heads_last(out_BTHK).reshape(B, N, G, T, K)
     reads_BT = mask_BTS.any(axis=-1)  # the kernel averages all values where nothing may be read
