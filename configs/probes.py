@@ -19,8 +19,8 @@ with up to four solved examples before the question.
 Contrastive: counts, five modalities of which each is pulled to the number's word and never to another; captions of
 sounds, of curves; graphs to their degrees.
 
-Cost: 1,300 steps took two and a half minutes on an H100 that other work shared; on one CPU core 25 minutes at the 5,700
-tokens a second of its best. All probes together take longer on a CPU: 55 minutes on a busy machine of two cores.
+Cost: 1,300 steps take 25 minutes on one CPU core at the 5,700 tokens a second of its best; these results are of a run on an
+H100 that other work shared. All probes together took an hour on a busy core.
 Result, 128 test items each: a digit finds as many beeps at once in 100 % of cases (chance 25 %), though the two were never
 a pair; wordings held out cost nothing for four tasks, and one wording was taken for another task (count: 0 % freely, 67.2 %
 among the known answers; 100 % in an earlier run); of the held-out tasks count_two reaches 94.5 %, count_parts 64.8 % among
