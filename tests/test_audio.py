@@ -317,6 +317,16 @@ def test_a_short_fit_learns_and_is_reproducible() -> None:
         AudioTokenizer.fit([melody(0.5)], **options)
 
 
+def test_the_spectrum_of_the_fit_is_that_of_an_fft() -> None:
+    x_CT = np.random.default_rng(0).standard_normal((2, 6000)).astype(np.float32)
+    for window in audio_spectral.BANDS_OF:
+        frames = np.lib.stride_tricks.sliding_window_view(x_CT, window, axis=1)[:, :: window // 4]
+        hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+        want = np.abs(np.fft.rfft(frames * hann, axis=-1))
+        got = np.asarray(audio_spectral.magnitudes(jnp.asarray(x_CT), window))
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-3)
+
+
 def test_the_spectral_term_hears_what_the_codec_plays() -> None:
     """Its sounds are the inverse transform's, it knows how far off they are, and it has a slope everywhere."""
     x_GN = mdct(melody(0.64).samples, FRAME)

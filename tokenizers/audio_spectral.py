@@ -53,10 +53,18 @@ def magnitudes(x_CT: Array, window: int) -> Array:
     hop = window // 4
     starts = np.arange(0, x_CT.shape[1] - window + 1, hop)
     frames = x_CT[:, starts[:, None] + np.arange(window)]
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    spectrum = jnp.fft.rfft(frames * jnp.asarray(hann, jnp.float32), axis=-1)
-    # the root of nothing has no slope
-    return jnp.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-12)
+    real, imaginary = jnp.split(frames @ jnp.asarray(_hann_dft(window)), 2, axis=-1)
+    return jnp.sqrt(real**2 + imaginary**2 + 1e-12)  # the root of nothing has no slope
+
+
+@lru_cache
+def _hann_dft(window: int) -> np.ndarray:
+    """The DFT of a windowed frame as one product, float32 [T, 2 F]: real parts, then imaginary ones. Several
+    `jnp.fft.rfft` in one program never return on a CPU of two cores with jax 0.11.2."""
+    t = np.arange(window)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * t / window)
+    spectrum = np.fft.rfft(np.diag(hann), axis=-1)
+    return np.concatenate([spectrum.real, spectrum.imag], axis=1).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
