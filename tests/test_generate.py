@@ -22,6 +22,8 @@ from unitok.vocabulary import EOS, PAD, Vocabulary
 
 ROWS, WIDTH, LENGTH, BUDGET = 16, 16, 24, 22
 SAMPLED = Plan(LENGTH, sample=True, filters=True, penalty=True, guided=True)
+LONG = Plan(generate.GROWS_FROM)  # the cache grows
+LARGE = {"height": 44, "width": 40, "channels": 1}  # 110 codes
 
 
 class World:
@@ -130,10 +132,10 @@ def test_greedy_is_the_argmax_of_teacher_forcing_under_the_grammar(world, greedy
 
 def test_long_answers_outgrow_their_first_cache_and_stay_the_same(world):
     """Past each quarter of the slots, greedy and by beams: what teacher forcing gives."""
-    length, rows = generate.GROWS_FROM, 4
-    target = world.target("image", height=44, width=40, channels=1)  # 110 codes
+    length, rows = LONG.length, 4
+    target = world.target("image", **LARGE)
     prompts, budget = world.prompts(0, rows), np.full(rows, length, np.int32)
-    ids, _ = world.decode(target, Plan(length), prompts, controls(rows, budget=budget))
+    ids, _ = world.decode(target, LONG, prompts, controls(rows, budget=budget))
     assert ((ids != PAD).sum(1) > length * 3 / 4).all()
     logits, allowed = generate.teacher_forced(
         world.model, target, world.params, prompts, ids, budget
@@ -317,21 +319,28 @@ spread = sharding.batch_sharding(mesh)
 arguments = jax.device_put((world.prompts(0), t.controls()), spread)
 with jax.set_mesh(mesh):
     ids, _ = world.decode(world.target("mixed"), t.Plan(t.LENGTH), *arguments)
-np.save(os.environ["OUT_FILE"], ids)
+    more_room = jax.device_put(t.controls(budget=t.LONG.length), spread)
+    long, _ = world.decode(world.target("image", **t.LARGE), t.LONG, arguments[0], more_room)
+np.savez(os.environ["OUT_FILE"], ids=ids, long=long)
 """
 
 
-def test_eight_devices_give_the_tokens_of_one(greedy, tmp_path):
+def test_eight_devices_give_the_tokens_of_one(world, greedy, tmp_path):
     env = {
         **os.environ,
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "JAX_PLATFORMS": "cpu",
         "TEST_FILE": __file__,
-        "OUT_FILE": str(tmp_path / "ids.npy"),
+        "OUT_FILE": str(tmp_path / "ids.npz"),
     }
     done = subprocess.run(
         [sys.executable, "-c", ON_A_MESH], env=env, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    _, ids, _ = greedy[0]
-    np.testing.assert_array_equal(np.load(tmp_path / "ids.npy"), ids)
+    found = np.load(tmp_path / "ids.npz")
+    prompts, ids, _ = greedy[0]
+    np.testing.assert_array_equal(found["ids"], ids)
+    large, more_room = world.target("image", **LARGE), controls(budget=LONG.length)
+    alone, _ = world.decode(large, LONG, prompts, more_room)
+    assert len({row.tobytes() for row in alone}) > 1
+    np.testing.assert_array_equal(found["long"], alone)

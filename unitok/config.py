@@ -143,18 +143,14 @@ class TaskConfig:
     condition_dropout: float = (
         0.0  # share of examples whose inputs are emptied (classifier-free guidance)
     )
-    input_noise: float = (
-        0.0  # training: up to this share of the inputs' value codes is hidden (MASK)
-    )
+    input_noise: float = 0.0  # training: up to this share of the inputs' value codes is MASK
     shots: int = 0
     random_order: bool = (
         True  # training: of graphs and boxes; else the canonical one, whose codes are kept on disk
     )
     eval_items: int | None = None  # None: the whole test split
     eval_temperature: float = 1.0  # of values that evaluation samples; 0: greedy
-    eval_min_p: float = (
-        0.0  # of them: what is less likely than this share of the likeliest token is not drawn
-    )
+    eval_min_p: float = 0.0  # of them: tokens below this share of the likeliest are not drawn
     train_split: str = "train"
     eval_split: str = "test"
 
